@@ -1,0 +1,45 @@
+# make demo   run the main job on real data and write its report
+# make test   the whole gate, as continuous integration runs it
+# make check  a fast subset of it
+# make install, make clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := runs/quickstart
+LEDGER := runs/quickstart-ledger
+
+.PHONY: install demo test check lint clean
+.DELETE_ON_ERROR:
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt examples/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "fedpriv needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement examples/requirements.txt
+	@touch $@
+
+# The demo's data are public, so each demo starts from an unspent budget, in a ledger of its own.
+demo: install
+	rm -rf $(DEMO) $(LEDGER)
+	FEDPRIV_HOME=$(LEDGER) $(BIN)/fedpriv run examples/quickstart/fedpriv.toml --run-dir $(DEMO)
+	@$(BIN)/python examples/quickstart/compare.py $(DEMO)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	OMP_NUM_THREADS=2 $(BIN)/pytest
+
+check: lint
+	OMP_NUM_THREADS=2 $(BIN)/pytest -m 'not slow'
+
+clean:
+	rm -rf $(VENV) build dist runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,44 @@
+"""Private federated fine-tuning: DP-SGD on PEFT parameters, secure aggregation, and a budget that is kept.
+
+The names below are loaded when they are first used, so ``import fedpriv`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedpriv.federation.config import Config as Config
+    from fedpriv.federation.config import load as load_config
+    from fedpriv.federation.plan import Plan as Plan
+    from fedpriv.federation.planning import make_plan as make_plan
+    from fedpriv.federation.run import run as run
+    from fedpriv.report.verify import verify as verify
+    from fedpriv.report.write import write as write_report
+    from fedpriv.secagg import secure_sum as secure_sum
+
+__all__ = ["Config", "Plan", "load_config", "make_plan", "run", "secure_sum", "verify", "write_report"]
+
+_HOMES = {
+    "Config": ("fedpriv.federation.config", "Config"),
+    "Plan": ("fedpriv.federation.plan", "Plan"),
+    "load_config": ("fedpriv.federation.config", "load"),
+    "make_plan": ("fedpriv.federation.planning", "make_plan"),
+    "run": ("fedpriv.federation.run", "run"),
+    "secure_sum": ("fedpriv.secagg", "secure_sum"),
+    "verify": ("fedpriv.report", "verify"),
+    "write_report": ("fedpriv.report", "write"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fedpriv' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    value = globals()[name] = getattr(import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
