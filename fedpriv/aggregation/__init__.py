@@ -1,0 +1,7 @@
+"""One interface for every way of summing, and the ways behind it."""
+
+from fedpriv.aggregation.interface import AggregationClient, AggregationServer, Aggregator
+from fedpriv.aggregation.masked import Masked
+from fedpriv.aggregation.plain import Plain
+
+__all__ = ["AggregationClient", "AggregationServer", "Aggregator", "Masked", "Plain"]

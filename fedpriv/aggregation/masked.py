@@ -1,0 +1,43 @@
+"""Summation under pairwise masks: the secure aggregation of :mod:`fedpriv.secagg` behind the interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fedpriv import secagg
+from fedpriv.aggregation.interface import AggregationClient, AggregationServer
+from fedpriv.crypto import SigningKey
+
+__all__ = ["Masked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """Pairwise-key masking (Bonawitz et al., CCS 2017), as ``protocols/secagg/spec.md`` fixes it."""
+
+    params: secagg.SecAggParams
+
+    name = "masked"
+    hides_updates = True
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return self.params.stages
+
+    @property
+    def threshold(self) -> int:
+        return self.params.threshold
+
+    def client(
+        self,
+        client_id: int,
+        session: secagg.Session,
+        key: SigningKey,
+        roster: Mapping[int, bytes],
+        rand: Callable[[int], bytes],
+    ) -> AggregationClient:
+        return secagg.Client(self.params, session, client_id, key, roster, rand)
+
+    def server(self, session: secagg.Session, roster: Mapping[int, bytes]) -> AggregationServer:
+        return secagg.Server(self.params, session, roster)

@@ -1,0 +1,125 @@
+"""What a run keeps on disk between two rounds, so that it can go on after a crash.
+
+Files are replaced whole: written beside, flushed to the disk, renamed.  A reader finds the old state or the
+new one, never half of either.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpriv.errors import IntegrityError
+
+__all__ = ["Checkpoint", "append_line", "read_json", "read_lines", "write_file", "write_json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The model and the optimiser after ``round`` rounds, and the ledger's head at that time.
+
+    ``parameters`` is float32, shape ``(dimension,)``; ``head`` is the hash of the last row of the data set's
+    chain, so that a ledger which went back in time is noticed.
+    """
+
+    round: int
+    parameters: NDArray[np.float32]
+    optimizer: Mapping[str, Any]
+    head: str
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint to ``path``, all or nothing."""
+        arrays: dict[str, Any] = {
+            "round": np.int64(self.round),
+            "parameters": self.parameters,
+            "head": np.bytes_(self.head.encode()),
+            **{f"optimizer.{key}": np.asarray(value) for key, value in self.optimizer.items()},
+        }
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        write_file(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises:
+            IntegrityError: the file is missing or is not a checkpoint.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                prefix = "optimizer."
+                return cls(
+                    round=int(stored["round"]),
+                    parameters=stored["parameters"],
+                    optimizer={key[len(prefix) :]: stored[key] for key in stored if key.startswith(prefix)},
+                    head=bytes(stored["head"]).decode(),
+                )
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise IntegrityError(
+                f"the checkpoint {path} cannot be read: {error}",
+                hint="start a new run; what this one spent stays in the ledger",
+            ) from None
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``, all or nothing, durable on return."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as indented JSON."""
+    write_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        IntegrityError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise IntegrityError(
+            f"{path} cannot be read: {error}", hint="check that this is the folder of a run"
+        ) from None
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Append ``value`` as one line of JSON, durable on return."""
+    with path.open("ab") as file:
+        file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Read the whole lines of a file of JSON lines; a torn last line is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise IntegrityError(f"{path} cannot be read: {error}") from None

@@ -1,0 +1,70 @@
+"""What a run says about itself, for its report: data, model, versions, and looks that are not accounted."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+from fedpriv.federation.plan import Plan
+from fedpriv.federation.workplace import Workplace
+
+__all__ = ["accesses", "run_facts"]
+
+_FORMAT = "fedpriv-run/1"
+_PACKAGES = ("torch", "transformers", "peft", "opacus", "dp-accounting", "numpy", "cryptography")
+
+
+def run_facts(work: Workplace, plan: Plan) -> dict[str, Any]:
+    """The part of ``run.json`` that follows from the configuration, the data and the model."""
+    from fedpriv.training import FrozenWeights
+
+    config, dataset = work.config, work.dataset
+    return {
+        "format": _FORMAT,
+        "name": config.run.name,
+        "fedpriv_version": metadata.version("fedpriv"),
+        "config_digest": config.digest(),
+        "dataset": {
+            "fingerprint": dataset.fingerprint,
+            "name": dataset.name,
+            "records_declared": plan.records,
+            "label_names": list(dataset.train.label_names),
+            "left_out": {
+                "empty": dataset.left_out.empty,
+                "other_labels": dataset.left_out.other_labels,
+                "duplicates": dataset.left_out.duplicates,
+            },
+            "disjointness": "verified",
+        },
+        "model": {
+            "id": config.model.id,
+            "revision": config.model.revision,
+            "pooling": config.model.pooling,
+            "digest": FrozenWeights.of(work.model, work.manifest).digest(),
+        },
+        "peft": {
+            "method": config.peft.method,
+            "rank": config.peft.rank,
+            "alpha": config.peft.alpha,
+            "parameters": work.manifest.size,
+            "manifest_digest": work.manifest.digest(),
+        },
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "insecure_seed": config.privacy.insecure_seed,
+    }
+
+
+def accesses(work: Workplace, plan: Plan) -> list[str]:
+    """Looks at the private records that the guarantee does not cover."""
+    found = [
+        "the number of training records, "
+        + ("as declared in privacy.records" if plan.records_declared else "counted and taken as public"),
+        "the names of the labels, and the removal of empty and repeated texts",
+        "any earlier choice of learning rate, clip or rounds made on these records, of which this run "
+        "knows nothing",
+    ]
+    if work.config.data.test.source is None:
+        found.append("the held-out records, on which accuracy is measured without noise")
+    if work.config.partition.method in {"groups", "dirichlet"}:
+        found.append("the simulated partition of the records to clients, which looks at labels")
+    return found

@@ -1,0 +1,96 @@
+"""What a run tells while it goes and when it ends."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from fedpriv.federation.plan import Plan
+
+__all__ = ["RoundRecord", "RunObserver", "RunResult", "Silent"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One finished round.
+
+    ``dropped`` holds a pair ``(client, stage)`` for each client that vanished.  ``epsilon_pld`` and
+    ``epsilon_rdp`` are what the data set has spent so far, under the two views of the same events.
+    """
+
+    round: int
+    rounds: int
+    clients: int
+    survivors: tuple[int, ...]
+    dropped: tuple[tuple[int, str], ...]
+    realised_multiplier: float
+    epsilon_pld: float
+    epsilon_rdp: float
+    epsilon_budget: float
+    accuracy: float | None
+    seconds: float
+    bytes_per_client: int
+    aggregate_digest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended, and where it left its adapter; :func:`fedpriv.report.write` makes the report."""
+
+    run_dir: Path
+    adapter: Path
+    accuracy: float
+    base_accuracy: float
+    majority: float
+    epsilon_spent: float
+    epsilon_rdp: float
+    epsilon_budget: float
+    delta: float
+    rounds_done: int
+    rounds_planned: int
+    bytes_per_client_round: int
+    bytes_per_client_total: int
+    dropouts: int
+    insecure: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values; paths as strings."""
+        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+
+class RunObserver(Protocol):
+    """Is called by :func:`fedpriv.federation.run.run` as the run goes."""
+
+    def started(self, plan: Plan, resumed_from: int) -> None:
+        """The plan is committed; ``resumed_from`` rounds were finished by an earlier call."""
+
+    def round_finished(self, record: RoundRecord) -> None:
+        """A sum was released, accounted and applied."""
+
+    def round_lost(self, round_: int, reason: str) -> None:
+        """A round ended without a sum; its budget stays spent unless nothing left a client."""
+
+    def finished(self, result: RunResult) -> None:
+        """The adapter is written and the run is closed in the ledger."""
+
+
+class Silent:
+    """An observer that says nothing."""
+
+    def started(self, plan: Plan, resumed_from: int) -> None:
+        """Say nothing."""
+
+    def round_finished(self, record: RoundRecord) -> None:
+        """Say nothing."""
+
+    def round_lost(self, round_: int, reason: str) -> None:
+        """Say nothing."""
+
+    def finished(self, result: RunResult) -> None:
+        """Say nothing."""

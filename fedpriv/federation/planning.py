@@ -1,0 +1,203 @@
+"""From a configuration to its plan: calibrate the noise, choose the grid, bound ε against each adversary."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from fedpriv import dp
+from fedpriv.aggregation import Masked, Plain
+from fedpriv.encoding import FixedPoint
+from fedpriv.errors import UnsafeParameters
+from fedpriv.federation.config import Config
+from fedpriv.federation.plan import Adversary, Estimate, Plan
+from fedpriv.federation.traffic import client_traffic
+from fedpriv.federation.workplace import Workplace, prepare
+from fedpriv.secagg import SecAggParams
+
+__all__ = ["make_plan"]
+
+_SLACK_STEP = 1.0005
+"""Factor by which a calibrated noise multiplier grows until the coupling's slack fits as well."""
+
+_FORWARD_SHARE = 1 / 3
+"""A forward pass, as a share of a forward and a backward pass."""
+
+
+def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = False) -> Plan:
+    """Work out what ``config`` asks for; nothing is spent.
+
+    Args:
+        config: the configuration.
+        work: the loaded data and model, where the caller has them already.
+        measure: time a few record gradients here, so that the plan can say how long the run will take.
+
+    Raises:
+        UsageError: the data, the model or the numbers do not fit together.
+        UnsafeParameters: no grid, threshold or noise makes the plan safe.
+    """
+    work = work or prepare(config)
+    privacy, clients = config.privacy, work.dataset.clients
+    records = privacy.records or len(work.dataset.train)
+    rate = privacy.expected_batch / records
+    if rate > 1:
+        raise UnsafeParameters(
+            f"privacy.expected_batch = {privacy.expected_batch:g} is more than the {records:,} records",
+            hint="choose an expected_batch well below the number of records; 2 to 10 percent is usual",
+        )
+    least = config.min_survivors(clients)
+    multiplier = privacy.noise_multiplier or dp.noise_multiplier(
+        privacy.epsilon, privacy.delta, rate, config.run.rounds
+    )
+    while True:
+        grid, noise = _grid_and_noise(config, work, multiplier, rate)
+        counted = [(noise.event(), config.run.rounds)]
+        epsilon_pld = dp.epsilon_pld(counted, privacy.delta)
+        if privacy.noise_multiplier is not None or epsilon_pld <= privacy.epsilon:
+            break
+        multiplier *= _SLACK_STEP
+    aggregator = _aggregator(config, clients, least, work.manifest.size)
+    return Plan(
+        unit=config.unit,
+        trust=config.trust,
+        aggregator=aggregator,
+        rounds=config.run.rounds,
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
+        expected_batch=privacy.expected_batch,
+        records=records,
+        records_declared=privacy.records is not None,
+        grid=grid,
+        noise=noise,
+        epsilon_pld=epsilon_pld,
+        epsilon_rdp=dp.epsilon_rdp(counted, privacy.delta),
+        tv_slack=config.run.rounds * dp.skellam_gaussian_tv(noise.event().noise_variance, noise.dimension),
+        adversaries=_adversaries(noise, aggregator, config.run.rounds, privacy.delta),
+        bytes_per_client_round=client_traffic(aggregator, clients),
+        masks_per_client=clients if aggregator.hides_updates else 0,
+        insecure=privacy.insecure_seed is not None,
+        estimate=_measure(work, config) if measure else None,
+    )
+
+
+def _grid_and_noise(
+    config: Config, work: Workplace, multiplier: float, rate: float
+) -> tuple[FixedPoint, dp.NoisePlan]:
+    """The grid that fits the modulus with everybody's noise on it, and the noise in units of that grid."""
+    clients, dimension = work.dataset.clients, work.manifest.size
+    least = config.min_survivors(clients)
+    colluders = config.secagg.max_colluders
+    excess = dp.share_excess(config.trust, clients=clients, min_survivors=least, max_colluders=colluders)
+    grid = FixedPoint.plan(
+        bits=config.secagg.bits,
+        clients=clients,
+        clip=config.privacy.clip,
+        expected_contributions=config.privacy.expected_batch,
+        noise_multiplier=multiplier,
+        share_excess=excess,
+        dimension=dimension,
+    )
+    noise = dp.NoisePlan(
+        trust=config.trust,
+        clients=clients,
+        min_survivors=least,
+        max_colluders=colluders,
+        noise_multiplier=multiplier,
+        sensitivity=grid.sensitivity,
+        dimension=dimension,
+        sampling_rate=rate,
+    )
+    return grid, noise
+
+
+def _aggregator(config: Config, clients: int, least: int, dimension: int) -> Masked | Plain:
+    """The aggregator that the configuration names, with its parameters."""
+    bits = config.secagg.bits
+    if config.aggregator == "plain":
+        return Plain(clients=clients, bits=bits, dimension=dimension, threshold=least)
+    return Masked(
+        SecAggParams.for_cohort(
+            clients,
+            bits=bits,
+            dimension=dimension,
+            max_colluders=config.secagg.max_colluders,
+            min_survivors=least,
+        )
+    )
+
+
+def _adversaries(
+    noise: dp.NoisePlan, aggregator: Masked | Plain, rounds: int, delta: float
+) -> tuple[Adversary, ...]:
+    """ε against each onlooker, for the whole run."""
+
+    def against(event: dp.Event | None) -> float | None:
+        try:
+            return None if event is None else dp.epsilon_pld([(event, rounds)], delta)
+        except UnsafeParameters:
+            return None
+
+    unmasked = noise.event_against("unmasked")
+    recipient = noise.event_against("recipient")
+    peer = noise.event_against("peer")
+    exposed = against(unmasked)
+    if aggregator.hides_updates:
+        server, seen = noise.event_against("server"), against(noise.event_against("server"))
+        what = f"the operator of the server with up to {noise.max_colluders} colluding clients; sees the sums"
+        if noise.trust == "central":
+            what = "the operator of the server, who adds the noise and so sees the sums without it"
+    else:
+        server, seen = unmasked, exposed
+        what = "the operator of the server; sees every client's update (aggregator = plain)"
+    return (
+        Adversary("server", what, server, seen),
+        Adversary(
+            "peer",
+            "another client, honest but curious; sees the models and knows its own noise",
+            peer,
+            against(peer),
+        ),
+        Adversary("recipient", "whoever receives the models, and no more", recipient, against(recipient)),
+        Adversary(
+            "unmasked",
+            "whoever sees one client's update with only its own noise: the masks broken, or never used",
+            unmasked,
+            exposed,
+        ),
+    )
+
+
+def _measure(work: Workplace, config: Config) -> Estimate:
+    """Time two micro-batches of record gradients and one of evaluation."""
+    from fedpriv.training import RecordGradients
+
+    batch = config.training.micro_batch
+    gradients = RecordGradients(
+        work.model, work.task, work.manifest, clip=config.privacy.clip, micro_batch=batch
+    )
+    some = np.linspace(0, len(work.dataset.train) - 1, 2 * batch, dtype=np.int64)
+    for _ in gradients.clipped(work.train, some[:batch]):  # the first pass pays for what is set up once
+        pass
+    start = time.perf_counter()
+    for _ in gradients.clipped(work.train, some):
+        pass
+    per_record = (time.perf_counter() - start) / len(some)
+    evaluations = 2 + config.run.rounds // config.training.evaluate_every
+    return Estimate(
+        seconds=per_record
+        * (
+            config.run.rounds * config.privacy.expected_batch
+            + evaluations * len(work.dataset.test) * _FORWARD_SHARE
+        ),
+        memory_bytes=_peak_memory(),
+    )
+
+
+def _peak_memory() -> int:
+    """The process's largest resident set so far, in bytes."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,350 @@
+"""A run from the first round to the adapter: reserve, train, sum, release, apply, checkpoint.
+
+The order is what keeps the promise.  A round is reserved, durably, before any client works; its release is
+recorded before its result is used; the checkpoint comes last.  Wherever the process dies, what was spent is
+in the ledger, and at most the round in progress is lost.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpriv import dp
+from fedpriv.crypto import SigningKey
+from fedpriv.errors import IntegrityError, UnsafeParameters, UsageError
+from fedpriv.federation.checkpoint import (
+    Checkpoint,
+    append_line,
+    read_json,
+    read_lines,
+    write_file,
+    write_json,
+)
+from fedpriv.federation.config import Config
+from fedpriv.federation.entropy import Entropy
+from fedpriv.federation.facts import accesses, run_facts
+from fedpriv.federation.home import now, open_ledger
+from fedpriv.federation.observer import RoundRecord, RunObserver, RunResult, Silent
+from fedpriv.federation.plan import Plan
+from fedpriv.federation.planning import make_plan
+from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
+from fedpriv.federation.workplace import Workplace, prepare
+from fedpriv.ledger import Ledger
+
+__all__ = ["run"]
+
+
+def run(
+    config: Config, run_dir: Path, *, resume: bool = False, observer: RunObserver | None = None
+) -> RunResult:
+    """Run what ``config`` says, or go on where an earlier call stopped.
+
+    Args:
+        config: the configuration; on a resume it must be the one that the run was started with.
+        run_dir: folder of the run; must not hold a run already, unless ``resume``.
+        resume: go on after the last finished round.
+        observer: is told of every round.
+
+    Raises:
+        UsageError: the configuration, the data, the model or the folder cannot be used; nothing was spent.
+        BudgetExceeded: the data set's budget does not allow the plan; nothing was spent.
+        IntegrityError: the folder or the ledger is not what this run left behind.
+    """
+    _check_folder(run_dir, resume)
+    work = prepare(config)
+    plan = make_plan(config, work)
+    if plan.problems:
+        raise UnsafeParameters(
+            plan.problems[0],
+            hint="raise privacy.noise_multiplier or leave it out, or take fewer rounds or a smaller batch",
+        )
+    ledger_path = None if config.budget.ledger is None else config.resolve(config.budget.ledger)
+    with closing(open_ledger(ledger_path)) as ledger:
+        session = _Session(config, run_dir, work, plan, ledger, observer or Silent())
+        return session.go(resume)
+
+
+def _check_folder(run_dir: Path, resume: bool) -> None:
+    """Refuse to start over a run, and to resume where there is none, before anything is loaded."""
+    started = (run_dir / "run.json").exists()
+    if resume and not started:
+        raise UsageError(f"{run_dir} holds no run to resume.", hint="Leave --resume out to start one.")
+    if not resume and started:
+        raise UsageError(
+            f"{run_dir} holds a run already.", hint="Use --resume to go on with it, or another --run-dir."
+        )
+
+
+@dataclass(slots=True)
+class _Session:
+    """One call of :func:`run`: everything it holds on to."""
+
+    config: Config
+    run_dir: Path
+    work: Workplace
+    plan: Plan
+    ledger: Ledger
+    observer: RunObserver
+
+    def go(self, resume: bool) -> RunResult:
+        """Start or resume, run the rounds that are left, finish."""
+        from fedpriv.training import RecordGradients, ServerOptimizer
+
+        checkpoint, run_id = self._resumed() if resume else self._started()
+        self.observer.started(self.plan, checkpoint.round)
+        server = self.config.server
+        optimizer = ServerOptimizer(
+            server.optimizer,
+            learning_rate=server.learning_rate,
+            momentum=server.momentum,
+            beta1=server.beta1,
+            beta2=server.beta2,
+        )
+        if checkpoint.optimizer:
+            optimizer.load_state_dict(checkpoint.optimizer)
+        runner = RoundRunner(
+            work=self.work,
+            plan=self.plan,
+            entropy=Entropy(self.config.privacy.insecure_seed),
+            gradients=RecordGradients(
+                self.work.model,
+                self.work.task,
+                self.work.manifest,
+                clip=self.plan.grid.clip,
+                micro_batch=self.config.training.micro_batch,
+                engine=self.config.training.engine,
+            ),
+            run_id=bytes.fromhex(run_id),
+            keys=self._identities(),
+        )
+        parameters = checkpoint.parameters
+        write_json(self._facts_path, self._facts(run_id, runner))
+        first = len(self.ledger.reserved_rounds(run_id)) + 1
+        for round_ in range(first, self.plan.rounds + 1):
+            started = time.perf_counter()
+            self.ledger.reserve(run_id, round_)
+            outcome = runner.run(round_, parameters, self._vanishing(round_))
+            if isinstance(outcome, RoundLost):
+                if not outcome.uploaded:
+                    self.ledger.void(run_id, round_, {"stage": outcome.stage, "reason": outcome.reason})
+                self.observer.round_lost(round_, outcome.reason)
+                continue
+            released = self._release(run_id, round_, outcome)
+            parameters = optimizer.step(parameters, outcome.gradient)
+            record = self._record(round_, outcome, parameters, started)
+            append_line(self.run_dir / "rounds.jsonl", record.to_dict())
+            Checkpoint(round_, parameters, optimizer.state_dict(), released).save(self._checkpoint_path)
+            self.observer.round_finished(record)
+        return self._finish(run_id, parameters, runner)
+
+    def _facts(self, run_id: str, runner: RoundRunner, finished: str | None = None) -> dict[str, Any]:
+        """What ``run.json`` says; the two figures of the first call are kept."""
+        earlier = read_json(self._facts_path)
+        return {
+            "run_id": run_id,
+            "started": earlier["started"],
+            "finished": finished,
+            "base_accuracy": earlier["base_accuracy"],
+            "server_key": self.ledger.public.hex(),
+            "roster": {str(client): public.hex() for client, public in runner.roster.items()},
+            **run_facts(self.work, self.plan),
+        }
+
+    @property
+    def _facts_path(self) -> Path:
+        return self.run_dir / "run.json"
+
+    @property
+    def _checkpoint_path(self) -> Path:
+        return self.run_dir / "checkpoint" / "state.npz"
+
+    def _started(self) -> tuple[Checkpoint, str]:
+        """Commit the plan to the ledger and write the first checkpoint."""
+        dataset, privacy = self.work.dataset, self.config.privacy
+        run_id = secrets.token_hex(16)
+        if self.ledger.budget(dataset.fingerprint) is None:
+            budget = self.config.budget.epsilon or privacy.epsilon
+            self.ledger.set_budget(dataset.fingerprint, dataset.name, budget, privacy.delta)
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"The run's folder {self.run_dir} cannot be made: {error.strerror}.",
+                hint="Choose another with --run-dir.",
+            ) from None
+        row = self.ledger.plan(
+            run_id,
+            dataset.fingerprint,
+            event=self.plan.event,
+            rounds=self.plan.rounds,
+            details={"config": self.config.digest(), "manifest": self.work.manifest.digest()},
+        )
+        checkpoint = Checkpoint(0, self.work.manifest.flatten(self.work.model), {}, row.hash.hex())
+        checkpoint.save(self._checkpoint_path)
+        write_file(self.run_dir / "config.toml", self.config.to_toml().encode())
+        write_json(self.run_dir / "plan.json", self.plan.to_dict())
+        base = self.work.task.evaluate(self.work.test)
+        write_json(
+            self.run_dir / "run.json",
+            {"run_id": run_id, "started": now(), "base_accuracy": base.accuracy},
+        )
+        return checkpoint, run_id
+
+    def _resumed(self) -> tuple[Checkpoint, str]:
+        """Read what an earlier call left, and refuse where the configuration or the ledger is another."""
+        facts = read_json(self.run_dir / "run.json")
+        if facts.get("finished"):
+            raise UsageError(
+                f"The run in {self.run_dir} has finished.", hint="See its report: `fedpriv report`."
+            )
+        if facts.get("config_digest", self.config.digest()) != self.config.digest():
+            raise UsageError(
+                f"The configuration is not the one that the run in {self.run_dir} was started with.",
+                hint=f"See what it was in {self.run_dir / 'config.toml'}, or start a new run.",
+            )
+        checkpoint = Checkpoint.load(self._checkpoint_path)
+        known = {row.hash.hex() for row in self.ledger.rows(self.work.dataset.fingerprint)}
+        if checkpoint.head not in known:
+            raise IntegrityError(
+                "The ledger does not hold the row that this run's checkpoint names: an older copy was put "
+                "back, or it is another ledger.",
+                hint="Restore the newest copy of the ledger; a run is never resumed on an older one.",
+            )
+        kept = [
+            line for line in read_lines(self.run_dir / "rounds.jsonl") if line["round"] <= checkpoint.round
+        ]
+        write_file(self.run_dir / "rounds.jsonl", b"")
+        for line in kept:
+            append_line(self.run_dir / "rounds.jsonl", line)
+        return checkpoint, str(facts["run_id"])
+
+    def _identities(self) -> dict[int, SigningKey]:
+        """A signing key for each simulated client, for this process only: nothing secret reaches the disk."""
+        stream = Entropy(self.config.privacy.insecure_seed).stream("identities")
+        return {
+            client: SigningKey.from_seed(stream.read(32))
+            for client in range(1, self.work.dataset.clients + 1)
+        }
+
+    def _vanishing(self, round_: int) -> dict[int, str]:
+        """Which simulated client vanishes in ``round_``, and from which stage on; from the public seed."""
+        rng = np.random.default_rng((self.config.run.seed, round_))
+        if rng.random() >= self.config.simulation.dropout:
+            return {}
+        client = int(rng.integers(1, self.work.dataset.clients + 1))
+        return {client: str(rng.choice(self.plan.aggregator.stages))}
+
+    def _release(self, run_id: str, round_: int, outcome: RoundOutcome) -> str:
+        """Record the release before its result is used; returns the ledger's new head."""
+        row = self.ledger.release(
+            run_id,
+            round_,
+            {
+                "survivors": list(outcome.survivors),
+                "realised_multiplier": self.plan.noise.realised_multiplier(len(outcome.survivors)),
+                "aggregate": outcome.aggregate_digest,
+            },
+        )
+        return row.hash.hex()
+
+    def _record(
+        self, round_: int, outcome: RoundOutcome, parameters: NDArray[np.float32], started: float
+    ) -> RoundRecord:
+        """What there is to say of a finished round."""
+        spent = [(self.plan.event, round_)]
+        last = round_ == self.plan.rounds
+        accuracy = None
+        if last or round_ % self.config.training.evaluate_every == 0:
+            self.work.manifest.restore(self.work.model, parameters)
+            accuracy = self.work.task.evaluate(self.work.test).accuracy
+        return RoundRecord(
+            round=round_,
+            rounds=self.plan.rounds,
+            clients=self.work.dataset.clients,
+            survivors=outcome.survivors,
+            dropped=outcome.dropped,
+            realised_multiplier=self.plan.noise.realised_multiplier(len(outcome.survivors)),
+            epsilon_pld=dp.epsilon_pld(spent, self.plan.delta, interval=1e-3),
+            epsilon_rdp=dp.epsilon_rdp(spent, self.plan.delta),
+            epsilon_budget=self.plan.epsilon,
+            accuracy=accuracy,
+            seconds=time.perf_counter() - started,
+            bytes_per_client=outcome.bytes_per_client,
+            aggregate_digest=outcome.aggregate_digest,
+        )
+
+    def _finish(self, run_id: str, parameters: NDArray[np.float32], runner: RoundRunner) -> RunResult:
+        """Save the adapter, close the run in the ledger, write the result and the ledger's bundle."""
+        from fedpriv import peft
+        from fedpriv.training import majority
+
+        runner.gradients.verify_frozen()
+        self.work.manifest.restore(self.work.model, parameters)
+        accuracy = self.work.task.evaluate(self.work.test).accuracy
+        adapter = self.run_dir / "adapter"
+        shutil.rmtree(adapter, ignore_errors=True)  # half of one, where an earlier call died here
+        digest = peft.save(
+            self.work.model,
+            self.work.spec,
+            self.work.manifest,
+            adapter,
+            base_model=self.config.model.id,
+            labels=self.work.dataset.train.label_names,
+            pooling=self.config.model.pooling,
+            revision=self.config.model.revision,
+            max_length=self.config.model.max_length,
+        )
+        self.ledger.finish(run_id, {"adapter": digest, "accuracy": accuracy})
+        fingerprint = self.work.dataset.fingerprint
+        spent = self.ledger.spent(fingerprint)
+        rounds = read_lines(self.run_dir / "rounds.jsonl")
+        share = majority(self.work.dataset.test.labels)
+        base_accuracy = read_json(self.run_dir / "run.json")["base_accuracy"]
+        write_json(
+            self.run_dir / "result.json",
+            {
+                "accuracy": accuracy,
+                "base_accuracy": base_accuracy,
+                "majority": share,
+                "epsilon_pld_spent": spent.epsilon_pld,
+                "epsilon_rdp_spent": spent.epsilon_rdp,
+                "epsilon_planned": self.plan.epsilon_pld,
+                "rounds_done": len(rounds),
+                "rounds_planned": self.plan.rounds,
+                "records_dropped_nonfinite": runner.gradients.dropped,
+                "accesses_not_accounted": accesses(self.work, self.plan),
+                "adapter_digest": digest,
+                "finished": True,
+            },
+        )
+        write_json(self.run_dir / "ledger.json", self.ledger.export(fingerprint))
+        write_json(self._facts_path, self._facts(run_id, runner, finished=now()))
+        sent = [line["bytes_per_client"] for line in rounds]
+        result = RunResult(
+            run_dir=self.run_dir,
+            adapter=adapter,
+            accuracy=accuracy,
+            base_accuracy=base_accuracy,
+            majority=share,
+            epsilon_spent=spent.epsilon,
+            epsilon_rdp=spent.epsilon_rdp,
+            epsilon_budget=self.plan.epsilon,
+            delta=self.plan.delta,
+            rounds_done=len(rounds),
+            rounds_planned=self.plan.rounds,
+            bytes_per_client_round=max(sent, default=0),
+            bytes_per_client_total=sum(sent),
+            dropouts=sum(len(line["dropped"]) for line in rounds),
+            insecure=self.plan.insecure,
+        )
+        self.observer.finished(result)
+        return result

@@ -1,0 +1,162 @@
+"""What a configuration names, brought into memory: records, silos, model, trained parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpriv import data
+from fedpriv.errors import DataError
+from fedpriv.federation.config import Config
+
+if TYPE_CHECKING:
+    from fedpriv.peft import Manifest, PeftSpec
+    from fedpriv.training import Encoded, SequenceClassification
+
+__all__ = ["DataSet", "Workplace", "load_data", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """The records of a run: training records by client, held-out records, and what was left out."""
+
+    train: data.Table
+    test: data.Table
+    left_out: data.LeftOut
+    shards: tuple[NDArray[np.int64], ...]
+    """Indices into ``train``, one array a client, disjoint."""
+    fingerprint: str
+    name: str
+
+    @property
+    def clients(self) -> int:
+        """Number of clients."""
+        return len(self.shards)
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """The data set, the model with its trained parameters chosen, and both sides encoded for it."""
+
+    config: Config
+    dataset: DataSet
+    task: SequenceClassification
+    spec: PeftSpec
+    manifest: Manifest
+    train: Encoded
+    test: Encoded
+
+    @property
+    def model(self) -> Any:
+        """The model, its trained parameters attached."""
+        return self.task.model
+
+
+def load_data(config: Config) -> DataSet:
+    """Read, hold out, partition.
+
+    Raises:
+        DataError: a column or a label is missing, a client would be empty, a label is seen only in test.
+    """
+    options = config.data
+    columns = sorted({column for column in (options.test.by, config.partition.column) if column})
+    table = _read(config, options.source, columns)
+    if options.test.source is not None:
+        train, test = table, data.align_test(_read(config, options.test.source, []), table)
+    elif options.test.fraction is not None:
+        by, seed = options.test.by, config.run.seed
+        kept, held = data.split_test(table, fraction=options.test.fraction, by=by, seed=seed)
+        train, test = table.select(kept), table.select(held)
+    else:
+        raise DataError(
+            "The configuration names no held-out data.", hint="Set data.test.fraction or .source."
+        )
+    if config.privacy.delta * len(train) >= 1:
+        raise DataError(
+            f"privacy.delta = {config.privacy.delta:g} is too large for {len(train):,} records: a mechanism "
+            "that publishes one record whole would meet it.",
+            hint=f"Choose privacy.delta well below 1 / records = {1 / len(train):.1g}.",
+        )
+    everything = np.arange(len(train), dtype=np.int64)
+    share = config.partition
+    shards = data.partition(
+        train,
+        everything,
+        method=share.method,
+        clients=share.clients,
+        column=share.column,
+        skew=share.skew,
+        alpha=share.alpha,
+        seed=config.run.seed,
+    )
+    config.min_survivors(len(shards))  # before the model is loaded: it is quicker to fail
+    return DataSet(
+        train=train,
+        test=test,
+        left_out=table.left_out,
+        shards=tuple(shards),
+        fingerprint=data.fingerprint(train, everything),
+        name=config.budget.name or options.source,
+    )
+
+
+def _read(config: Config, source: str, columns: list[str]) -> data.Table:
+    """Read one source with the columns that the configuration names."""
+    return data.load(
+        source,
+        format=config.data.format,
+        text=config.data.text,
+        label=config.data.label,
+        labels=config.data.labels,
+        extra=columns,
+        base=config.base,
+    )
+
+
+def prepare(config: Config) -> Workplace:
+    """Load what ``config`` names; the expensive part of a plan and of a run.
+
+    Raises:
+        UsageError: the model or the data cannot be used as the configuration describes them.
+    """
+    dataset = load_data(config)
+
+    from fedpriv import peft, training
+
+    options = config.model
+    model, tokenizer = training.load_classifier(
+        _model_place(config),
+        label_names=dataset.train.label_names,
+        max_length=options.max_length,
+        revision=options.revision,
+        pooling=options.pooling,
+        seed=config.run.seed,
+    )
+    spec = peft.PeftSpec(
+        method=config.peft.method,
+        rank=config.peft.rank,
+        alpha=config.peft.alpha,
+        target_modules=config.peft.target_modules,
+        layers=config.peft.layers,
+        seed=config.run.seed,
+    )
+    model = peft.attach(model, spec)
+    task = training.SequenceClassification(model, tokenizer, options.max_length)
+    return Workplace(
+        config=config,
+        dataset=dataset,
+        task=task,
+        spec=spec,
+        manifest=peft.Manifest.of(model),
+        train=task.encode(dataset.train.texts, dataset.train.labels),
+        test=task.encode(dataset.test.texts, dataset.test.labels),
+    )
+
+
+def _model_place(config: Config) -> str:
+    """The model's folder, where there is one beside the configuration; else the id as it stands."""
+    local = config.resolve(config.model.id)
+    return str(local) if local.is_dir() else config.model.id
