@@ -1,0 +1,5 @@
+"""``python -m fedpriv.cli`` is the command ``fedpriv``."""
+
+from fedpriv.cli import main
+
+main()

@@ -1,0 +1,56 @@
+"""The command ``fedpriv``, and how its commands end when something is wrong."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import click
+
+from fedpriv.cli.budget import budget
+from fedpriv.cli.init import init
+from fedpriv.cli.plan import plan
+from fedpriv.cli.report import report, verify
+from fedpriv.cli.run import run
+from fedpriv.errors import FedprivError
+
+__all__ = ["main"]
+
+_WRONG = 2
+_INTERRUPTED = 130
+
+
+class _Group(click.Group):
+    """Turns errors into a sentence, a hint and an exit status; only defects of fedpriv leave a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FedprivError as error:
+            _say(str(error), error.hint)
+            ctx.exit(_WRONG)
+        except KeyboardInterrupt:
+            _say("interrupted", "")
+            ctx.exit(_INTERRUPTED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of a pipe left; click ends quietly
+                raise
+            where = f"{error.filename!s}: " if error.filename else ""
+            _say(f"{where}{error.strerror or error}", "check that the path exists and that you may use it")
+            ctx.exit(_WRONG)
+
+
+def _say(message: str, hint: str) -> None:
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    if hint:
+        click.echo(f"{click.style('hint:', bold=True)} {hint}", err=True)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fedpriv", message="%(prog)s %(version)s")
+def main() -> None:
+    """Fine-tune one model over data that nobody may see, and prove afterwards what was revealed."""
+
+
+for _command in (init, plan, run, report, verify, budget):
+    main.add_command(_command)

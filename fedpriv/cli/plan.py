@@ -1,0 +1,41 @@
+"""``fedpriv plan``: what a configuration promises and costs, before anything is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fedpriv.cli.options import as_json, config_argument, overrides_option, print_json
+
+__all__ = ["plan"]
+
+
+@click.command()
+@config_argument
+@overrides_option
+@as_json
+@click.pass_context
+def plan(ctx: click.Context, config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say what CONFIG promises, against whom, and what it costs.  Nothing is spent.
+
+    Exit status 1: the plan is unsafe or over budget.  Exit status 2: the configuration or the data are wrong.
+    """
+    from fedpriv.federation.config import load
+
+    settings = load(config, overrides)
+
+    from fedpriv.cli.display import print_pairs, quiet_libraries
+
+    quiet_libraries()
+    from fedpriv.federation.planning import make_plan
+
+    made = make_plan(settings, measure=True)
+    if as_json:
+        print_json({**made.to_dict(), "problems": list(made.problems)})
+    else:
+        print_pairs(made.lines())
+        for problem in made.problems:
+            click.echo(f"problem: {problem}", err=True)
+    if made.problems:
+        ctx.exit(1)
