@@ -1,0 +1,73 @@
+"""Shamir's secret sharing (CACM 22(11), 1979) over the field of `fedpriv.crypto.field`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from fedpriv.crypto.field import PRIME, uniform_element
+from fedpriv.errors import UsageError
+
+__all__ = ["combine", "lagrange_at_zero", "split"]
+
+
+def split(
+    secret: int, *, threshold: int, points: Sequence[int], rand: Callable[[int], bytes]
+) -> dict[int, int]:
+    """Share a secret so that any ``threshold`` shares give it and fewer say nothing.
+
+    Args:
+        secret: a field element.
+        threshold: t, at least 1 and at most the number of points.
+        points: distinct, each in 1..prime-1.
+        rand: entropy; called t-1 times for 48 bytes, for the coefficients of x, x**2, ... in this order.
+
+    Returns:
+        The share of each point.
+
+    Raises:
+        UsageError: any of these is broken.
+
+    >>> shares = split(42, threshold=2, points=[1, 2, 3], rand=lambda n: b"x" * n)
+    >>> combine({1: shares[1], 3: shares[3]})
+    42
+    """
+    if not 0 <= secret < PRIME:
+        raise UsageError("A secret to share is a field element.")
+    if not 1 <= threshold <= len(points):
+        raise UsageError(f"A threshold of {threshold} does not fit {len(points)} shares.")
+    if len(set(points)) != len(points) or not all(0 < point < PRIME for point in points):
+        raise UsageError("The points of a sharing are distinct and not zero.")
+    coefficients = [secret] + [uniform_element(rand) for _ in range(threshold - 1)]
+    shares: dict[int, int] = {}
+    for point in points:
+        value = 0
+        for coefficient in reversed(coefficients):
+            value = (value * point + coefficient) % PRIME
+        shares[point] = value
+    return shares
+
+
+def lagrange_at_zero(points: Sequence[int]) -> tuple[int, ...]:
+    """The weights with which the values at ``points`` give the value at zero.
+
+    Raises:
+        UsageError: no points, or points that are not distinct and non-zero.
+    """
+    if not points or len(set(points)) != len(points) or not all(0 < point < PRIME for point in points):
+        raise UsageError("Interpolation needs distinct points that are not zero.")
+    weights = []
+    for own in points:
+        numerator = denominator = 1
+        for other in points:
+            if other != own:
+                numerator = numerator * other % PRIME
+                denominator = denominator * (other - own) % PRIME
+        weights.append(numerator * pow(denominator, -1, PRIME) % PRIME)
+    return tuple(weights)
+
+
+def combine(shares: Mapping[int, int]) -> int:
+    """The secret that t shares (point -> value) give; fewer or false ones give some other element."""
+    points = tuple(shares)
+    weights = lagrange_at_zero(points)
+    return sum(weight * shares[point] for weight, point in zip(weights, points, strict=True)) % PRIME

@@ -1,0 +1,238 @@
+"""The messages on the wire: MessagePack maps with a type tag, decoded strictly.
+
+A byte string is a message only if encoding that message gives it back: maps in another order, numbers in
+another width, repeated or unknown keys and trailing bytes are all refused, so every message has one form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+
+from fedpriv.crypto.aead import OVERHEAD_BYTES
+from fedpriv.crypto.agreement import PUBLIC_BYTES
+from fedpriv.crypto.digest import DIGEST_BYTES
+from fedpriv.crypto.field import ELEMENT_BYTES
+from fedpriv.crypto.signing import SIGNATURE_BYTES
+from fedpriv.errors import DecodeError
+from fedpriv.secagg.params import MAX_CLIENTS, SecAggParams
+
+__all__ = [
+    "VERSION",
+    "AdvertiseReply",
+    "AdvertiseRequest",
+    "Bundle",
+    "ConsistencyReply",
+    "ConsistencyRequest",
+    "Message",
+    "Reply",
+    "ShareReply",
+    "ShareRequest",
+    "UnmaskReply",
+    "UnmaskRequest",
+    "UploadReply",
+    "UploadRequest",
+    "decode_reply",
+    "decode_request",
+    "encode",
+]
+
+VERSION = 1
+SEALED_BYTES = 2 * ELEMENT_BYTES + OVERHEAD_BYTES
+
+ClientId = Annotated[int, msgspec.Meta(ge=1, le=MAX_CLIENTS)]
+Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+PublicKey = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_BYTES, max_length=PUBLIC_BYTES)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
+Sealed = Annotated[bytes, msgspec.Meta(min_length=SEALED_BYTES, max_length=SEALED_BYTES)]
+Element = Annotated[bytes, msgspec.Meta(min_length=ELEMENT_BYTES, max_length=ELEMENT_BYTES)]
+Kind = Literal["key", "seed"]
+
+_T = TypeVar("_T")
+_Count = msgspec.Meta(max_length=MAX_CLIENTS)
+
+
+class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One client's keys for one round, signed by its identity.
+
+    ``cipher_key`` is c, for the encryption of shares; ``mask_key`` is s, for the pairwise masks; both X25519.
+    ``seed_commitment`` binds the client to its self-mask seed b.
+    """
+
+    client: ClientId
+    cipher_key: PublicKey
+    mask_key: PublicKey
+    seed_commitment: Digest
+    signature: Signature
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
+    """What all messages have: the session identifier that both sides compute, and the protocol version."""
+
+    session: Digest
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION:
+            raise ValueError(f"protocol version {self.version}; this side speaks version {VERSION}")
+
+    def __repr__(self) -> str:
+        """The type only: payloads may be shares of secrets."""
+        return f"<{type(self).__name__}>"
+
+
+class AdvertiseRequest(Message, frozen=True, kw_only=True, tag="advertise-request"):
+    """Server to client: make keys for this round."""
+
+
+class AdvertiseReply(Message, frozen=True, kw_only=True, tag="advertise-reply"):
+    """Client to server: here they are."""
+
+    sender: ClientId
+    bundle: Bundle
+
+
+class ShareRequest(Message, frozen=True, kw_only=True, tag="share-request"):
+    """Server to client: these clients advertised (U1); share your secrets among them."""
+
+    bundles: Annotated[tuple[Bundle, ...], _Count]
+
+    def __post_init__(self) -> None:
+        Message.__post_init__(self)
+        _check_ascending(bundle.client for bundle in self.bundles)
+
+
+class ShareReply(Message, frozen=True, kw_only=True, tag="share-reply"):
+    """Client to server: one sealed pair of shares for each other client, (destination, sealed)."""
+
+    sender: ClientId
+    shares: Annotated[tuple[tuple[ClientId, Sealed], ...], _Count]
+
+    def __post_init__(self) -> None:
+        Message.__post_init__(self)
+        _check_ascending(destination for destination, _ in self.shares)
+
+
+class UploadRequest(Message, frozen=True, kw_only=True, tag="upload-request"):
+    """Server to client: these clients shared (U2), and this is what they sent you, (source, sealed)."""
+
+    shares: Annotated[tuple[tuple[ClientId, Sealed], ...], _Count]
+
+    def __post_init__(self) -> None:
+        Message.__post_init__(self)
+        _check_ascending(source for source, _ in self.shares)
+
+
+class UploadReply(Message, frozen=True, kw_only=True, tag="upload-reply"):
+    """Client to server: the masked vector, bit-packed."""
+
+    sender: ClientId
+    vector: bytes
+
+
+class ConsistencyRequest(Message, frozen=True, kw_only=True, tag="consistency-request"):
+    """Server to client: these clients uploaded (U3); sign that you saw this list."""
+
+    survivors: Annotated[tuple[ClientId, ...], _Count]
+
+    def __post_init__(self) -> None:
+        Message.__post_init__(self)
+        _check_ascending(self.survivors)
+
+
+class ConsistencyReply(Message, frozen=True, kw_only=True, tag="consistency-reply"):
+    """Client to server: the signature."""
+
+    sender: ClientId
+    signature: Signature
+
+
+class UnmaskRequest(Message, frozen=True, kw_only=True, tag="unmask-request"):
+    """Server to client: reveal a share of each survivor's seed and of each dropped client's mask key.
+
+    ``signatures`` are those of the clients that signed the list of survivors (U4); empty in a session without
+    the consistency check.
+    """
+
+    survivors: Annotated[tuple[ClientId, ...], _Count]
+    dropped: Annotated[tuple[ClientId, ...], _Count]
+    signatures: Annotated[tuple[tuple[ClientId, Signature], ...], _Count]
+
+    def __post_init__(self) -> None:
+        Message.__post_init__(self)
+        _check_ascending(self.survivors)
+        _check_ascending(self.dropped)
+        _check_ascending(signer for signer, _ in self.signatures)
+
+
+class UnmaskReply(Message, frozen=True, kw_only=True, tag="unmask-reply"):
+    """Client to server: (owner, kind, share) for each client that shared.
+
+    One entry an owner, so the message cannot carry both kinds of share of one client.
+    """
+
+    sender: ClientId
+    shares: Annotated[tuple[tuple[ClientId, Kind, Element], ...], _Count]
+
+    def __post_init__(self) -> None:
+        Message.__post_init__(self)
+        _check_ascending(owner for owner, _, _ in self.shares)
+
+
+Request = AdvertiseRequest | ShareRequest | UploadRequest | ConsistencyRequest | UnmaskRequest
+Reply = AdvertiseReply | ShareReply | UploadReply | ConsistencyReply | UnmaskReply
+
+_REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+def encode(message: Message) -> bytes:
+    """The one byte string of a message."""
+    return msgspec.msgpack.encode(message)
+
+
+def decode_request(data: bytes, params: SecAggParams) -> Request:
+    """The server's message that ``data`` is.
+
+    Raises:
+        DecodeError: it is none, it is not in its one form, or it is longer than any can be.
+    """
+    return _decode(_REQUESTS, data, _control_bytes(params))
+
+
+def decode_reply(data: bytes, params: SecAggParams) -> Reply:
+    """The client's message that ``data`` is.
+
+    Raises:
+        DecodeError: it is none, it is not in its one form, or it is longer than any can be.
+    """
+    return _decode(_REPLIES, data, _control_bytes(params) + params.upload_bytes)
+
+
+def _control_bytes(params: SecAggParams) -> int:
+    """More than any message other than an upload takes: no list has an entry above 256 bytes a client."""
+    return 1024 + 256 * params.clients
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes, limit: int) -> _T:
+    if not isinstance(data, bytes):
+        raise DecodeError(f"A message is bytes, not {type(data).__name__}.")
+    if len(data) > limit:
+        raise DecodeError(f"A message of {len(data)} bytes is longer than any of this session, {limit}.")
+    try:
+        message = decoder.decode(data)
+    except (ValueError, RecursionError) as fault:
+        raise DecodeError(f"Not a message of the protocol: {fault}") from None
+    if msgspec.msgpack.encode(message) != data:
+        raise DecodeError("A message is not in its canonical form.")
+    return message
+
+
+def _check_ascending(ids: Iterable[int]) -> None:
+    last = 0
+    for identifier in ids:
+        if identifier <= last:
+            raise ValueError("clients not in ascending order, or one named twice")
+        last = identifier
