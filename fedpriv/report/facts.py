@@ -1,0 +1,317 @@
+"""The facts of a run as one JSON value: the fifteen sections of the report, recomputed from the ledger.
+
+The value is a function of the run directory alone (no clock, no machine), so that whoever holds the directory
+can make it again and compare.  ``protocols/report/report.schema.json`` says what stands where.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fedpriv import dp
+from fedpriv.errors import IntegrityError
+from fedpriv.report.assumptions import assumptions, attestations
+from fedpriv.report.claims import summary, warnings
+from fedpriv.report.crosswalk import crosswalk
+from fedpriv.report.figures import FALSE_POSITIVE_RATES, Figures, advantage, group_epsilon, highest_tpr
+from fedpriv.report.history import History
+from fedpriv.report.rundir import RunDirectory
+from fedpriv.report.wording import rounded_up, scientific
+
+__all__ = ["REPORT_FORMAT", "collect"]
+
+REPORT_FORMAT = "fedpriv-report/1"
+GROUP_SIZES = (2, 3, 5)
+
+_PROTOCOLS = {
+    "masked": "pairwise masks with Shamir recovery (protocols/secagg/spec.md)",
+    "ckks": "CKKS encryption (protocols/ckks/spec.md)",
+    "plain": "none: updates reach the server in the clear",
+}
+
+
+def collect(
+    rundir: RunDirectory, history: History, figures: Figures, checks: list[dict[str, str]]
+) -> dict[str, Any]:
+    """The report of ``rundir``: ``checks`` are the findings of the verification that came before it."""
+    failures = sum(check["status"] == "failed" for check in checks)
+    open_points = assumptions(rundir, history)
+    return {
+        "format": REPORT_FORMAT,
+        "warnings": warnings(rundir, history, failures),
+        "summary": summary(rundir, history, figures, open_points, failures),
+        "identity": _identity(rundir),
+        "guarantee": _guarantee(rundir),
+        "adversaries": _adversaries(rundir, figures),
+        "unit": _unit(rundir, figures),
+        "mechanism": _mechanism(rundir),
+        "accounting": _accounting(rundir, history, figures),
+        "assumptions": open_points,
+        "secure_aggregation": _secure_aggregation(rundir),
+        "accesses_not_accounted": _accesses(rundir),
+        "operational_risk": _operational_risk(rundir, figures),
+        "empirical_audit": {
+            "run": False,
+            "text": "Not run. No attack was tried against this model. The figures above "
+            "are bounds that follow from "
+            "the mechanism, not measurements, and a future attack that fails would not be proof of privacy.",
+        },
+        "utility": _utility(rundir),
+        "attestations": attestations(rundir),
+        "crosswalk": _crosswalk(rundir, history, figures),
+        "evidence": _evidence(rundir, history, checks),
+        "rounds": [_round(r) for r in rundir.rounds],
+    }
+
+
+def _identity(rundir: RunDirectory) -> dict[str, Any]:
+    run = rundir.run
+    return {
+        "run_id": run["run_id"],
+        "name": run["name"],
+        "fedpriv_version": run["fedpriv_version"],
+        "started": run["started"],
+        "finished": run["finished"],
+        "engine": run.get("engine"),
+        "config_digest": run["config_digest"],
+        "dataset": {
+            "name": run["dataset"]["name"],
+            "fingerprint": run["dataset"]["fingerprint"],
+            "records": run["dataset"]["records_declared"],
+            "label_names": [str(name) for name in run["dataset"]["label_names"]],
+            "left_out": {str(k): str(v) for k, v in run["dataset"]["left_out"].items()},
+        },
+        "model": {
+            "id": str(run["model"].get("id", "")),
+            "digest": str(run["model"].get("digest", "")),
+            "pooling": run["model"].get("pooling"),
+        },
+        "peft": {
+            "method": str(run["peft"].get("method", "")),
+            "rank": run["peft"].get("rank"),
+            "alpha": run["peft"].get("alpha"),
+            "parameters": run["peft"].get("parameters"),
+            "manifest_digest": str(run["peft"].get("manifest_digest", "")),
+        },
+        "adapter_digest": rundir.result["adapter_digest"] if rundir.result else None,
+        "versions": {str(k): str(v) for k, v in run["versions"].items()},
+        "server_key": run["server_key"],
+        "roster": {str(k): str(v) for k, v in run["roster"].items()},
+    }
+
+
+def _guarantee(rundir: RunDirectory) -> dict[str, Any]:
+    plan = rundir.plan
+    return {
+        "statement": plan["guarantee"],
+        "epsilon": float(plan["epsilon"]),
+        "delta": float(plan["delta"]),
+        "unit": plan["unit"],
+        "relation": plan["relation"],
+        "trust": plan["trust"],
+        "aggregator": plan["aggregator"],
+        "releases": [
+            "the aggregate of every round, and so every intermediate model",
+            "the adapter at the end of the run",
+            "anything computed from these without going back to the records",
+        ],
+    }
+
+
+def _adversaries(rundir: RunDirectory, figures: Figures) -> list[dict[str, Any]]:
+    delta, rows = float(rundir.plan["delta"]), []
+    for adversary, epsilon in zip(rundir.plan["adversaries"], figures.adversaries, strict=True):
+        bound = [(epsilon, delta)] if epsilon is not None else []
+        rows.append(
+            {
+                "adversary": adversary["adversary"],
+                "description": adversary["description"],
+                "epsilon_pld": epsilon,
+                "delta": delta if epsilon is not None else None,
+                "tpr_at_one_percent": highest_tpr(bound, 0.01),
+                "event": adversary["event"],
+            }
+        )
+    return rows
+
+
+def _unit(rundir: RunDirectory, figures: Figures) -> dict[str, Any]:
+    plan, data = rundir.plan, rundir.run["dataset"]
+    bounds = [(epsilon, delta) for delta, epsilon in figures.by_delta]
+    return {
+        "unit": plan["unit"],
+        "relation": plan["relation"],
+        "contribution_bound": float(plan["clip"]),
+        "sensitivity": plan["sensitivity"],
+        "group": [
+            {
+                "size": size,
+                "epsilon": group_epsilon(bounds, size, float(plan["delta"])),
+                "delta": float(plan["delta"]),
+            }
+            for size in GROUP_SIZES
+        ],
+        "disjointness": data["disjointness"],
+    }
+
+
+def _mechanism(rundir: RunDirectory) -> dict[str, Any]:
+    plan, seed = rundir.plan, rundir.run["insecure_seed"]
+    return {
+        "event": plan["event"],
+        "clip": float(plan["clip"]),
+        "noise_multiplier": float(plan["noise_multiplier"]),
+        "sampling_rate": float(plan["sampling_rate"]),
+        "expected_batch": float(plan["expected_batch"]),
+        "rounds": plan["rounds"],
+        "local_steps": 1,
+        "dimension": plan["dimension"],
+        "bits": plan["bits"],
+        "scale_log2": plan["scale_log2"],
+        "sensitivity": plan["sensitivity"],
+        "client_bound": str(plan["client_bound"]),
+        "share_variance": plan["share_variance"],
+        "server_variance": plan["server_variance"],
+        "randomness": "AES-256-CTR keyed from a KNOWN seed: not secret"
+        if seed is not None
+        else "AES-256-CTR, keyed from the operating system's generator",
+        "insecure_seed": seed,
+        "nonfinite_records": (rundir.result or {}).get("records_dropped_nonfinite"),
+    }
+
+
+def _accounting(rundir: RunDirectory, history: History, figures: Figures) -> dict[str, Any]:
+    others = sum(spent for _, spent in history.others)
+    everything = [(history.event, history.spent), *history.others]
+    counted = [(event, spent) for event, spent in everything if spent]
+    delta = float(rundir.plan["delta"])
+    budget = history.budget.body if history.budget else {}
+    return {
+        "engine": "dp-accounting: privacy loss distributions (tight) and Rényi DP (running filter)",
+        "relation": rundir.plan["relation"],
+        "delta": delta,
+        "tv_slack": float(rundir.plan["tv_slack"]),
+        "epsilon_allowed": float(rundir.plan["epsilon"]),
+        "epsilon_pld_planned": figures.planned_pld,
+        "epsilon_rdp_planned": figures.planned_rdp,
+        "epsilon_pld_spent": figures.spent_pld,
+        "epsilon_rdp_spent": figures.spent_rdp,
+        "rounds_spent": history.spent,
+        "rounds_planned": history.planned,
+        "rounds_released": len(history.released),
+        "rule": str(history.plan.body.get("rule", "")),
+        "by_round": [
+            {"rounds": rounds, "epsilon_rdp": rdp, "epsilon_pld": pld} for rounds, rdp, pld in figures.curve
+        ],
+        "by_delta": [{"delta": d, "epsilon_pld": e} for d, e in figures.by_delta],
+        "dataset": {
+            "other_runs": len(history.others),
+            "other_rounds_spent": others,
+            "epsilon_rdp_all_runs": _finite_rdp(counted, delta),
+            "budget_epsilon": _decimal(budget.get("epsilon")),
+            "budget_delta": _decimal(budget.get("delta")),
+        },
+    }
+
+
+def _finite_rdp(counted: list[tuple[dp.Event, int]], delta: float) -> float | None:
+    if not counted:
+        return 0.0
+    epsilon = dp.epsilon_rdp(counted, delta)
+    return epsilon if epsilon < float("inf") else None
+
+
+def _decimal(text: object) -> float | None:
+    if text is None:
+        return None
+    try:
+        return float(str(text))
+    except ValueError:
+        raise IntegrityError(f"the ledger's budget {text!r} is not a number") from None
+
+
+def _secure_aggregation(rundir: RunDirectory) -> dict[str, Any]:
+    plan = rundir.plan
+    sizes = [r["bytes_per_client"] for r in rundir.rounds]
+    ratios = [r["realised_multiplier"] / plan["noise_multiplier"] for r in rundir.rounds]
+    return {
+        "used": plan["aggregator"] != "plain",
+        "protocol": _PROTOCOLS.get(plan["aggregator"], plan["aggregator"]),
+        "clients": plan["clients"],
+        "threshold": plan["threshold"],
+        "min_survivors": plan["min_survivors"],
+        "max_colluders": plan["max_colluders"],
+        "bits": plan["bits"],
+        "bytes_per_client_round_planned": plan["bytes_per_client_round"],
+        "bytes_per_client_round_seen": round(sum(sizes) / len(sizes)) if sizes else None,
+        "masks_per_client": plan["masks_per_client"],
+        "drops": sum(len(r["dropped"]) for r in rundir.rounds),
+        "fewest_survivors": min((len(r["survivors"]) for r in rundir.rounds), default=None),
+        "least_noise_ratio": min(ratios, default=None),
+    }
+
+
+def _accesses(rundir: RunDirectory) -> list[str]:
+    if rundir.result is None:
+        return ["Not recorded: the run has not written its result."]
+    return [str(access) for access in rundir.result["accesses_not_accounted"]]
+
+
+def _operational_risk(rundir: RunDirectory, figures: Figures) -> dict[str, Any]:
+    bounds = [(epsilon, delta) for delta, epsilon in figures.by_delta]
+    return {
+        "delta": float(rundir.plan["delta"]),
+        "epsilon": figures.planned_pld,
+        "tpr_at_fpr": [{"fpr": fpr, "tpr": highest_tpr(bounds, fpr)} for fpr in FALSE_POSITIVE_RATES],
+        "advantage": advantage(bounds),
+    }
+
+
+def _utility(rundir: RunDirectory) -> dict[str, Any]:
+    result = rundir.result or {}
+    return {
+        "metric": "accuracy on held-out data",
+        "final": result.get("accuracy"),
+        "base": result.get("base_accuracy"),
+        "majority": result.get("majority"),
+        "subgroups": "Not measured: figures by subgroup were not asked for in this run.",
+    }
+
+
+def _crosswalk(rundir: RunDirectory, history: History, figures: Figures) -> list[dict[str, Any]]:
+    plan = rundir.plan
+    return crosswalk(
+        {
+            "epsilon": rounded_up(figures.planned_pld),
+            "delta": scientific(plan["delta"]),
+            "unit": plan["unit"],
+            "trust": plan["trust"],
+            "aggregator": plan["aggregator"],
+            "aggregation": "No secure aggregation" if plan["aggregator"] == "plain" else "Secure aggregation",
+            "rows": f"{history.rows:,}",
+        }
+    )
+
+
+def _evidence(rundir: RunDirectory, history: History, checks: list[dict[str, str]]) -> dict[str, Any]:
+    return {
+        "ledger_rows": history.rows,
+        "ledger_head": history.head,
+        "ledger_signer": rundir.run["server_key"],
+        "adapter_digest": rundir.result["adapter_digest"] if rundir.result else None,
+        "command": "fedpriv verify RUN_DIR",
+        "checks": checks,
+    }
+
+
+def _round(recorded: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "round": recorded["round"],
+        "survivors": list(recorded["survivors"]),
+        "dropped": [[client, stage] for client, stage in recorded["dropped"]],
+        "realised_multiplier": float(recorded["realised_multiplier"]),
+        "accuracy": recorded["accuracy"],
+        "seconds": float(recorded["seconds"]),
+        "bytes_per_client": recorded["bytes_per_client"],
+        "aggregate_digest": recorded["aggregate_digest"],
+    }

@@ -1,0 +1,154 @@
+"""Every ε of a report, computed afresh from the ledger's events; no figure of the run is taken over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from fedpriv import dp
+from fedpriv.errors import IntegrityError, UnsafeParameters
+
+__all__ = ["Figures", "advantage", "chosen_counts", "group_epsilon", "highest_tpr", "recompute"]
+
+DELTA_DECADES = (1.0, 1e-1, 1e-2, 1e-3)
+"""The report shows ε at the promised δ times each of these."""
+
+FALSE_POSITIVE_RATES = (0.0001, 0.001, 0.01, 0.1)
+_CURVE_INTERVAL = 1e-3
+_CURVE_POINTS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Recomputed ε at the run's δ; ``None`` where an accountant finds no finite bound.
+
+    ``curve`` holds ``(rounds, rdp, pld)`` for 1, 2, … spent rounds; ``pld`` is there for at most 24 of them,
+    from a coarser (and so larger) discretisation.  ``by_delta`` holds ``(delta, epsilon)``.
+    """
+
+    planned_pld: float | None
+    planned_rdp: float | None
+    spent_pld: float | None
+    spent_rdp: float | None
+    curve: tuple[tuple[int, float | None, float | None], ...]
+    by_delta: tuple[tuple[float, float], ...]
+    adversaries: tuple[float | None, ...]
+
+
+def recompute(
+    event: dp.Event,
+    *,
+    planned: int,
+    spent: int,
+    delta: float,
+    against: Sequence[dp.Event | None],
+    curve: bool = True,
+) -> Figures:
+    """ε of ``planned`` and of ``spent`` rounds of ``event``, and of the planned rounds of each event of
+    ``against`` (``None``: no bound is claimed, none is computed).  Without ``curve`` the tight ε by round and
+    at other δ is left out."""
+    return Figures(
+        planned_pld=_pld(event, planned, delta),
+        planned_rdp=_rdp(event, planned, delta),
+        spent_pld=_pld(event, spent, delta),
+        spent_rdp=_rdp(event, spent, delta),
+        curve=_curve(event, spent, delta, tight=curve),
+        by_delta=_by_delta(event, planned, delta) if curve else (),
+        adversaries=tuple(None if e is None else _pld(e, planned, delta) for e in against),
+    )
+
+
+def chosen_counts(total: int, most: int = _CURVE_POINTS) -> list[int]:
+    """At most ``most`` round counts from 1 to ``total``, evenly spread, the last always among them.
+
+    >>> chosen_counts(5)
+    [1, 2, 3, 4, 5]
+    >>> chosen_counts(40, 5)
+    [1, 11, 21, 30, 40]
+    """
+    if total <= most:
+        return list(range(1, total + 1))
+    return sorted({1 + round(i * (total - 1) / (most - 1)) for i in range(most)})
+
+
+def highest_tpr(bounds: Sequence[tuple[float, float]], fpr: float) -> float:
+    """The most true positives that any membership test can reach at ``fpr`` under all of ``bounds``.
+
+    ``bounds`` holds pairs ``(epsilon, delta)``; Kairouz, Oh, Viswanath 2015, theorem 2.1.
+
+    >>> round(highest_tpr([(1.0, 1e-5)], 0.01), 4)
+    0.0272
+    """
+    rates = [1.0]
+    for epsilon, delta in bounds:
+        rates.append(math.exp(min(epsilon, 700.0)) * fpr + delta)
+        rates.append(1.0 - math.exp(-epsilon) * (1.0 - delta - fpr))
+    return max(fpr, min(rates))
+
+
+def advantage(bounds: Sequence[tuple[float, float]]) -> float:
+    """The largest TPR − FPR that any membership test can have: the least of (e^ε − 1 + 2δ)/(e^ε + 1).
+
+    >>> round(advantage([(1.0, 0.0)]), 4)
+    0.4621
+    """
+    return min([1.0] + [(math.expm1(e) + 2 * d) / (math.exp(e) + 1) for e, d in bounds if e < 700])
+
+
+def group_epsilon(bounds: Sequence[tuple[float, float]], size: int, delta: float) -> float | None:
+    """The least kε over ``bounds`` whose group δ(e^{kε}−1)/(e^ε−1) is within ``delta``; ``None``: none is.
+
+    >>> group_epsilon([(1.0, 1e-6)], 2, 1e-5)
+    2.0
+    >>> group_epsilon([(1.0, 1e-5)], 2, 1e-5) is None
+    True
+    """
+    within = [
+        size * e
+        for e, d in bounds
+        if 0 < e * size < 700 and d * math.expm1(size * e) / math.expm1(e) <= delta * (1 + 1e-9)
+    ]
+    return min(within, default=None)
+
+
+@lru_cache(maxsize=256)
+def _pld(event: dp.Event, rounds: int, delta: float, interval: float = 1e-4) -> float | None:
+    """The tight ε, ``None`` where there is none; remembered, as a report and its verification ask alike."""
+    try:
+        return _finite(dp.epsilon_pld([(event, rounds)], delta, interval=interval)) if rounds else 0.0
+    except UnsafeParameters:  # too little noise for any ε at this δ
+        return None
+
+
+def _rdp(event: dp.Event, rounds: int, delta: float) -> float | None:
+    try:
+        return _finite(dp.epsilon_rdp([(event, rounds)], delta)) if rounds else 0.0
+    except UnsafeParameters:  # as above
+        return None
+
+
+def _curve(
+    event: dp.Event, spent: int, delta: float, *, tight: bool
+) -> tuple[tuple[int, float | None, float | None], ...]:
+    drawn = set(chosen_counts(spent)) if tight else set()
+    return tuple(
+        (
+            rounds,
+            _rdp(event, rounds, delta),
+            _pld(event, rounds, delta, _CURVE_INTERVAL) if rounds in drawn else None,
+        )
+        for rounds in range(1, spent + 1)
+    )
+
+
+def _by_delta(event: dp.Event, rounds: int, delta: float) -> tuple[tuple[float, float], ...]:
+    found = [(delta * factor, _pld(event, rounds, delta * factor)) for factor in DELTA_DECADES]
+    return tuple((d, e) for d, e in found if e is not None)
+
+
+def _finite(epsilon: float) -> float | None:
+    if math.isnan(epsilon):
+        raise IntegrityError("an ε recomputed from the ledger is not a number")
+    return float(epsilon) if math.isfinite(epsilon) else None

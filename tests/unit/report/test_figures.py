@@ -1,0 +1,69 @@
+"""The bounds of section 10 and the group figures, against mechanisms whose attacks are known exactly."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import pytest
+
+from fedpriv.report.figures import advantage, chosen_counts, group_epsilon, highest_tpr
+from fedpriv.report.wording import one_in, rounded_up, times
+
+NORMAL = NormalDist()
+
+
+def gaussian_delta(mu: float, epsilon: float) -> float:
+    """δ(ε) of a Gaussian mechanism with sensitivity over noise ``mu`` (Balle and Wang 2018, theorem 8)."""
+    low, high = NORMAL.cdf(mu / 2 - epsilon / mu), NORMAL.cdf(-mu / 2 - epsilon / mu)
+    return low - math.exp(epsilon) * high
+
+
+@pytest.mark.parametrize("mu", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("fpr", [1e-4, 1e-3, 1e-2, 0.1, 0.5])
+def test_the_best_attack_on_gaussian_noise_stays_below_the_bound(mu: float, fpr: float) -> None:
+    bounds = [(epsilon / 10, gaussian_delta(mu, epsilon / 10)) for epsilon in range(1, 80)]
+    best = NORMAL.cdf(NORMAL.inv_cdf(fpr) + mu)
+    assert best - 1e-12 <= highest_tpr(bounds, fpr) <= min(1.0, 1.2 * best)
+    assert 2 * NORMAL.cdf(mu / 2) - 1 <= advantage(bounds)
+
+
+def test_randomised_response_reaches_the_bound() -> None:
+    epsilon = 1.3
+    keep = math.exp(epsilon) / (1 + math.exp(epsilon))
+    assert highest_tpr([(epsilon, 0.0)], 1 - keep) == pytest.approx(keep)
+    assert advantage([(epsilon, 0.0)]) == pytest.approx(2 * keep - 1)
+
+
+def test_a_further_bound_never_weakens_the_others() -> None:
+    assert highest_tpr([(3.0, 1e-5), (4.0, 1e-7)], 0.01) <= highest_tpr([(3.0, 1e-5)], 0.01)
+
+
+def test_without_a_bound_everything_is_possible() -> None:
+    assert highest_tpr([], 0.01) == 1.0
+    assert advantage([]) == 1.0
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_group_under_gaussian_noise_is_within_its_bound(size: int) -> None:
+    mu, delta = 0.4, 1e-5
+    bounds = [(epsilon / 10, gaussian_delta(mu, epsilon / 10)) for epsilon in range(1, 60)]
+    epsilon = group_epsilon(bounds, size, delta)
+    assert epsilon is not None
+    assert gaussian_delta(size * mu, epsilon) <= delta
+
+
+def test_chosen_counts_keep_both_ends_and_never_exceed_the_most() -> None:
+    for total in range(1, 300):
+        counts = chosen_counts(total)
+        assert counts[0] == 1
+        assert counts[-1] == total
+        assert counts == sorted(set(counts))
+        assert len(counts) <= 24
+
+
+def test_what_is_printed_is_never_less_than_what_is_true() -> None:
+    for value in (0.0001, 2.99949, 2.9995, 3.0, 12.3456):
+        assert float(rounded_up(value)) >= value - 1e-9
+        assert float(times(math.exp(value)).replace(",", "")) >= math.exp(value) - 1e-6
+    assert one_in(3e-6) == "1 in 333,333"

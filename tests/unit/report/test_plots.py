@@ -1,0 +1,76 @@
+"""Charts: everything that is drawn is inside the drawing, and nothing in a label can become markup."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from fedpriv.report.plots import Line, Rule, bar_chart, line_chart, ticks
+
+
+def numbers(svg: str, attribute: str) -> list[float]:
+    return [float(value) for value in re.findall(rf'\b{attribute}="(-?[0-9.]+)"', svg)]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.52, 0.75), (0, 3.7), (7, 8), (1e-6, 2e-6), (5, 5), (0, 4e9)]
+)
+def test_ticks_cover_the_range_and_are_few(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert found[0] <= low
+    assert found[-1] >= high
+    assert 1 <= len(found) <= 8
+    assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(1.0, 2.0)],
+        [(1.0, 2.0), (2.0, 2.0)],
+        [(float(x), x**0.5) for x in range(1, 1000)],
+        [(1.0, -3.0), (40.0, 3.0)],
+    ],
+)
+def test_all_marks_stand_inside_the_drawing(points: list[tuple[float, float]]) -> None:
+    svg = line_chart(
+        [Line("a", points, markers=True)],
+        rules=[Rule("limit", 2.5)],
+        x_label="round",
+        y_label="value",
+        alternative="A line.",
+    )
+    assert svg.count("<circle") == len(points)
+    assert all(0 <= x <= 460 for name in ("x", "x1", "x2", "cx") for x in numbers(svg, name))
+    assert all(0 <= y <= 300 for name in ("y", "y1", "y2", "cy") for y in numbers(svg, name))
+
+
+def test_a_higher_value_is_drawn_higher() -> None:
+    svg = line_chart(
+        [Line("a", [(1.0, 1.0), (2.0, 2.0)], markers=True)], x_label="x", y_label="y", alternative="A line."
+    )
+    first, second = numbers(svg, "cy")
+    assert second < first
+
+
+def test_a_short_bar_is_marked_and_shorter() -> None:
+    svg = bar_chart(
+        [(1, 8), (2, 5)], label="clients", whole=8, x_label="round", y_label="clients", alternative="Bars."
+    )
+    assert svg.count('class="bar short"') == 1
+    key, full, short = numbers(svg, "height")
+    assert key < short < full
+
+
+def test_a_label_with_markup_stays_text() -> None:
+    hostile = '"><script>alert(1)</script>'
+    svg = line_chart(
+        [Line(hostile, [(1.0, 1.0)])],
+        rules=[Rule(hostile, 1.0)],
+        x_label=hostile,
+        y_label=hostile,
+        alternative=hostile,
+    )
+    assert "<script" not in svg
+    assert svg.count("&lt;script&gt;") == 5
