@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import IntegrityError
 
-__all__ = ["Checkpoint", "append_line", "read_json", "read_lines", "write_file", "write_json"]
+__all__ = ["Checkpoint", "append_line", "json_bytes", "read_json", "read_lines", "write_file", "write_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,14 @@ def write_file(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def json_bytes(value: Any) -> bytes:
+    """``value`` as a file of indented JSON."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` by ``value`` as indented JSON."""
-    write_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_file(path, json_bytes(value))
 
 
 def read_json(path: Path) -> Any:

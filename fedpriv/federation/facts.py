@@ -21,6 +21,7 @@ def run_facts(work: Workplace, plan: Plan) -> dict[str, Any]:
     config, dataset = work.config, work.dataset
     return {
         "format": _FORMAT,
+        "engine": "simulation",
         "name": config.run.name,
         "fedpriv_version": metadata.version("fedpriv"),
         "config_digest": config.digest(),

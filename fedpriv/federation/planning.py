@@ -9,12 +9,12 @@ import numpy as np
 from fedpriv import dp
 from fedpriv.aggregation import Masked, Plain
 from fedpriv.encoding import FixedPoint
+from fedpriv.encoding.packing import packed_size
 from fedpriv.errors import UnsafeParameters
 from fedpriv.federation.config import Config
 from fedpriv.federation.plan import Adversary, Estimate, Plan
-from fedpriv.federation.traffic import client_traffic
 from fedpriv.federation.workplace import Workplace, prepare
-from fedpriv.secagg import SecAggParams
+from fedpriv.secagg import SecAggParams, round_cost
 
 __all__ = ["make_plan"]
 
@@ -58,6 +58,7 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
             break
         multiplier *= _SLACK_STEP
     aggregator = _aggregator(config, clients, least, work.manifest.size)
+    sent, masks = _traffic(aggregator)
     return Plan(
         unit=config.unit,
         trust=config.trust,
@@ -74,8 +75,8 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
         epsilon_rdp=dp.epsilon_rdp(counted, privacy.delta),
         tv_slack=config.run.rounds * dp.skellam_gaussian_tv(noise.event().noise_variance, noise.dimension),
         adversaries=_adversaries(noise, aggregator, config.run.rounds, privacy.delta),
-        bytes_per_client_round=client_traffic(aggregator, clients),
-        masks_per_client=clients if aggregator.hides_updates else 0,
+        bytes_per_client_round=sent,
+        masks_per_client=masks,
         insecure=privacy.insecure_seed is not None,
         estimate=_measure(work, config) if measure else None,
     )
@@ -125,6 +126,14 @@ def _aggregator(config: Config, clients: int, least: int, dimension: int) -> Mas
             min_survivors=least,
         )
     )
+
+
+def _traffic(aggregator: Masked | Plain) -> tuple[int, int]:
+    """Bytes that a client sends in a round, and masks that it expands."""
+    if isinstance(aggregator, Plain):
+        return packed_size(aggregator.bits, aggregator.dimension), 0
+    cost = round_cost(aggregator.params)
+    return cost.bytes_sent, cost.client_masks
 
 
 def _adversaries(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,11 +87,12 @@ class RoundRunner:
             clients[client] = Metered(self.plan.aggregator.client(client, session, key, self.roster, rand))
             if stages.index(vanishing.get(client, stages[-1])) >= stages.index("upload"):
                 clients[client].set_vector(self._local_update(round_, client))
+        delivery = _Delivery(stages, vanishing)
         try:
-            total = run_in_process(server, clients, _reachable(stages, vanishing))
+            total = run_in_process(server, clients, delivery)
         except TooFewParties as error:
-            uploaded = stages.index(server.stage) >= stages.index("upload")
-            return RoundLost(stage=server.stage, reason=str(error), uploaded=uploaded)
+            uploaded = stages.index(delivery.stage) >= stages.index("upload")
+            return RoundLost(stage=delivery.stage, reason=str(error), uploaded=uploaded)
         noisy = self.plan.grid.centre(total.total)
         if self.plan.noise.server_variance:
             words = self.entropy.stream("server-noise", round_).words
@@ -130,10 +131,15 @@ class RoundRunner:
         )
 
 
-def _reachable(stages: tuple[str, ...], vanishing: Mapping[int, str]) -> Callable[[str, int], bool]:
-    """Whether a client still answers at a stage."""
+@dataclass(slots=True)
+class _Delivery:
+    """Whether a client still answers at a stage, and which stage was the last to be asked for."""
 
-    def reachable(stage: str, client: int) -> bool:
-        return client not in vanishing or stages.index(stage) < stages.index(vanishing[client])
+    stages: tuple[str, ...]
+    vanishing: Mapping[int, str]
+    stage: str = ""
 
-    return reachable
+    def __call__(self, stage: str, client: int) -> bool:
+        self.stage = stage
+        last = self.vanishing.get(client)
+        return last is None or self.stages.index(stage) < self.stages.index(last)

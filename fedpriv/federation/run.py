@@ -7,13 +7,14 @@ in the ledger, and at most the round in progress is lost.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from fedpriv.errors import IntegrityError, UnsafeParameters, UsageError
 from fedpriv.federation.checkpoint import (
     Checkpoint,
     append_line,
+    json_bytes,
     read_json,
     read_lines,
     write_file,
@@ -39,6 +41,9 @@ from fedpriv.federation.planning import make_plan
 from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.ledger import Ledger
+
+if TYPE_CHECKING:
+    from fedpriv.training import ServerOptimizer
 
 __all__ = ["run"]
 
@@ -128,8 +133,22 @@ class _Session:
         )
         parameters = checkpoint.parameters
         write_json(self._facts_path, self._facts(run_id, runner))
-        first = len(self.ledger.reserved_rounds(run_id)) + 1
-        for round_ in range(first, self.plan.rounds + 1):
+        try:
+            parameters = self._rounds(run_id, parameters, optimizer, runner)
+        finally:  # also where the run is interrupted: what was spent so far can be reported and verified
+            write_json(self.run_dir / "ledger.json", self.ledger.export(self.work.dataset.fingerprint))
+        return self._finish(run_id, parameters, runner)
+
+    def _rounds(
+        self,
+        run_id: str,
+        parameters: NDArray[np.float32],
+        optimizer: ServerOptimizer,
+        runner: RoundRunner,
+    ) -> NDArray[np.float32]:
+        """Run the rounds that are left; returns the parameters after the last one."""
+        done = self.ledger.run(run_id).last_round or 0
+        for round_ in range(done + 1, self.plan.rounds + 1):
             started = time.perf_counter()
             self.ledger.reserve(run_id, round_)
             outcome = runner.run(round_, parameters, self._vanishing(round_))
@@ -140,11 +159,11 @@ class _Session:
                 continue
             released = self._release(run_id, round_, outcome)
             parameters = optimizer.step(parameters, outcome.gradient)
-            record = self._record(round_, outcome, parameters, started)
+            record = self._record(run_id, round_, outcome, parameters, started)
             append_line(self.run_dir / "rounds.jsonl", record.to_dict())
             Checkpoint(round_, parameters, optimizer.state_dict(), released).save(self._checkpoint_path)
             self.observer.round_finished(record)
-        return self._finish(run_id, parameters, runner)
+        return parameters
 
     def _facts(self, run_id: str, runner: RoundRunner, finished: str | None = None) -> dict[str, Any]:
         """What ``run.json`` says; the two figures of the first call are kept."""
@@ -181,17 +200,24 @@ class _Session:
                 f"The run's folder {self.run_dir} cannot be made: {error.strerror}.",
                 hint="Choose another with --run-dir.",
             ) from None
+        config_file = self.config.to_toml().encode()
+        plan_file = json_bytes(self.plan.to_dict())
         row = self.ledger.plan(
             run_id,
             dataset.fingerprint,
             event=self.plan.event,
             rounds=self.plan.rounds,
-            details={"config": self.config.digest(), "manifest": self.work.manifest.digest()},
+            details={
+                "config": self.config.digest(),
+                "manifest": self.work.manifest.digest(),
+                "config_file": hashlib.sha256(config_file).hexdigest(),
+                "plan_file": hashlib.sha256(plan_file).hexdigest(),
+            },
         )
         checkpoint = Checkpoint(0, self.work.manifest.flatten(self.work.model), {}, row.hash.hex())
         checkpoint.save(self._checkpoint_path)
-        write_file(self.run_dir / "config.toml", self.config.to_toml().encode())
-        write_json(self.run_dir / "plan.json", self.plan.to_dict())
+        write_file(self.run_dir / "config.toml", config_file)
+        write_file(self.run_dir / "plan.json", plan_file)
         base = self.work.task.evaluate(self.work.test)
         write_json(
             self.run_dir / "run.json",
@@ -257,10 +283,15 @@ class _Session:
         return row.hash.hex()
 
     def _record(
-        self, round_: int, outcome: RoundOutcome, parameters: NDArray[np.float32], started: float
+        self,
+        run_id: str,
+        round_: int,
+        outcome: RoundOutcome,
+        parameters: NDArray[np.float32],
+        started: float,
     ) -> RoundRecord:
         """What there is to say of a finished round."""
-        spent = [(self.plan.event, round_)]
+        spent = [(self.plan.event, self.ledger.run(run_id).counted)]
         last = round_ == self.plan.rounds
         accuracy = None
         if last or round_ % self.config.training.evaluate_every == 0:

@@ -1,0 +1,87 @@
+"""Single rounds: who vanishes, what is lost, and how much noise is in the sum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from parties.small_run import small_config
+
+from fedpriv.crypto import SigningKey
+from fedpriv.federation.config import Config
+from fedpriv.federation.entropy import Entropy
+from fedpriv.federation.planning import make_plan
+from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
+from fedpriv.federation.workplace import Workplace, prepare
+from fedpriv.training import RecordGradients
+
+STAGES = ("advertise", "share", "upload", "consistency", "unmask")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Nobody is ever sampled, so that a round's sum is its noise and nothing else."""
+    return small_config(
+        tmp_path_factory.mktemp("round"),
+        privacy__expected_batch=1e-6,
+        privacy__noise_multiplier=0.8,
+        secagg__max_colluders=1,
+        secagg__min_survivors=4,
+    )
+
+
+@pytest.fixture(scope="module")
+def work(config: Config) -> Workplace:
+    return prepare(config)
+
+
+@pytest.fixture(scope="module")
+def runner(config: Config, work: Workplace) -> RoundRunner:
+    return RoundRunner(
+        work=work,
+        plan=make_plan(config, work),
+        entropy=Entropy(),
+        gradients=RecordGradients(work.model, work.task, work.manifest, clip=1.0),
+        run_id=bytes(16),
+        keys={client: SigningKey.from_seed(bytes([client]) * 32) for client in range(1, 6)},
+    )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_client_may_vanish_at_any_stage(runner: RoundRunner, stage: str) -> None:
+    start = runner.work.manifest.flatten(runner.work.model)
+    outcome = runner.run(1, start, {2: stage})
+    assert isinstance(outcome, RoundOutcome)
+    vanished_late = STAGES.index(stage) > STAGES.index("upload")
+    assert outcome.survivors == ((1, 2, 3, 4, 5) if vanished_late else (1, 3, 4, 5))
+    assert outcome.dropped == ((2, stage),)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_client_too_many_ends_the_round_without_a_sum(runner: RoundRunner, stage: str) -> None:
+    start = runner.work.manifest.flatten(runner.work.model)
+    outcome = runner.run(1, start, {2: stage, 3: stage})
+    assert isinstance(outcome, RoundLost)
+    assert outcome.uploaded == (STAGES.index(stage) >= STAGES.index("upload"))
+
+
+def test_the_noise_in_the_sum_has_the_variance_that_is_accounted(runner: RoundRunner) -> None:
+    # The sample variance of N values of (nearly) normal noise has relative standard deviation sqrt(2 / N);
+    # the test fails on right code with probability below 1e-6 (five standard deviations, two cases).
+    plan, start = runner.plan, runner.work.manifest.flatten(runner.work.model)
+    for vanishing, survivors in (({}, 5), ({2: "upload"}, 4)):
+        values = []
+        for round_ in range(1, 21):
+            outcome = runner.run(round_, start, vanishing)
+            assert isinstance(outcome, RoundOutcome)
+            values.append(outcome.gradient * plan.expected_batch * 2.0**plan.grid.scale_log2)
+        noise = np.concatenate(values)
+        planned = plan.noise.sum_variance(survivors)
+        assert abs(noise.var() / planned - 1) < 5 * np.sqrt(2 / noise.size)
+        # One colluding client's share is not counted, and what is left is at least what is charged.
+        charged = (plan.noise.noise_multiplier * plan.grid.sensitivity) ** 2
+        assert planned - plan.noise.share_variance >= charged
+
+
+def test_a_client_with_another_model_is_refused_by_the_others(runner: RoundRunner) -> None:
+    start = runner.work.manifest.flatten(runner.work.model)
+    assert runner._context(start) != runner._context(start + np.float32(1e-3))
