@@ -170,7 +170,12 @@ class Privacy(_Table):
 class SecAgg(_Table):
     """``[secagg]``: the secure sum."""
 
-    bits: int = Field(default=32, ge=8, le=62, description="the sum is taken modulo 2**bits")
+    bits: int | None = Field(
+        default=None,
+        ge=8,
+        le=62,
+        description="the sum is taken modulo 2**bits; default: 32, or more where the grid would cost privacy",
+    )
     min_survivors: int | None = Field(
         default=None,
         ge=1,

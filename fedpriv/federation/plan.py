@@ -219,7 +219,7 @@ def _upward(epsilon: float) -> str:
 
 
 def _bound(epsilon: float | None) -> str:
-    return "no bound" if epsilon is None else _upward(epsilon)
+    return "no useful bound" if epsilon is None else _upward(epsilon)
 
 
 def _duration(seconds: float) -> str:

@@ -21,6 +21,12 @@ __all__ = ["make_plan"]
 _SLACK_STEP = 1.0005
 """Factor by which a calibrated noise multiplier grows until the coupling's slack fits as well."""
 
+_WIDTHS = (32, 40, 48, 56)
+"""Moduli that are tried where the configuration names none: whole bytes, the usual one first."""
+
+_NEXT_TO_FREE = 1.001
+"""How much of ε the coupling's slack may cost before a finer grid is taken."""
+
 _FORWARD_SHARE = 1 / 3
 """A forward pass, as a share of a forward and a backward pass."""
 
@@ -38,7 +44,7 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
         UnsafeParameters: no grid, threshold or noise makes the plan safe.
     """
     work = work or prepare(config)
-    privacy, clients = config.privacy, work.dataset.clients
+    privacy = config.privacy
     records = privacy.records or len(work.dataset.train)
     rate = privacy.expected_batch / records
     if rate > 1:
@@ -46,18 +52,9 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
             f"privacy.expected_batch = {privacy.expected_batch:g} is more than the {records:,} records",
             hint="choose an expected_batch well below the number of records; 2 to 10 percent is usual",
         )
-    least = config.min_survivors(clients)
-    multiplier = privacy.noise_multiplier or dp.noise_multiplier(
-        privacy.epsilon, privacy.delta, rate, config.run.rounds
-    )
-    while True:
-        grid, noise = _grid_and_noise(config, work, multiplier, rate)
-        counted = [(noise.event(), config.run.rounds)]
-        epsilon_pld = dp.epsilon_pld(counted, privacy.delta)
-        if privacy.noise_multiplier is not None or epsilon_pld <= privacy.epsilon:
-            break
-        multiplier *= _SLACK_STEP
-    aggregator = _aggregator(config, clients, least, work.manifest.size)
+    grid, noise = _calibrate(config, work, rate)
+    counted = [(noise.event(), config.run.rounds)]
+    aggregator = _aggregator(config, grid, noise)
     sent, masks = _traffic(aggregator)
     return Plan(
         unit=config.unit,
@@ -71,7 +68,7 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
         records_declared=privacy.records is not None,
         grid=grid,
         noise=noise,
-        epsilon_pld=epsilon_pld,
+        epsilon_pld=dp.epsilon_pld(counted, privacy.delta),
         epsilon_rdp=dp.epsilon_rdp(counted, privacy.delta),
         tv_slack=config.run.rounds * dp.skellam_gaussian_tv(noise.event().noise_variance, noise.dimension),
         adversaries=_adversaries(noise, aggregator, config.run.rounds, privacy.delta),
@@ -82,21 +79,44 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
     )
 
 
+def _calibrate(config: Config, work: Workplace, rate: float) -> tuple[FixedPoint, dp.NoisePlan]:
+    """The coarsest grid whose distance from Gaussian noise is next to free, and just enough noise on it."""
+    privacy, rounds = config.privacy, config.run.rounds
+    multiplier = privacy.noise_multiplier or dp.noise_multiplier(privacy.epsilon, privacy.delta, rate, rounds)
+    ideal = dp.epsilon_pld([(dp.PoissonGaussian(multiplier, rate), rounds)], privacy.delta)
+    widths = _WIDTHS if config.secagg.bits is None else (config.secagg.bits,)
+    for bits in widths:
+        try:
+            grid, noise = _grid_and_noise(config, work, bits, multiplier, rate)
+            cost = dp.epsilon_pld([(noise.event(), rounds)], privacy.delta)
+        except UnsafeParameters:
+            if bits == widths[-1]:
+                raise
+            continue
+        if cost <= ideal * _NEXT_TO_FREE or bits == widths[-1]:
+            break
+    while privacy.noise_multiplier is None and cost > privacy.epsilon:
+        multiplier *= _SLACK_STEP
+        grid, noise = _grid_and_noise(config, work, bits, multiplier, rate)
+        cost = dp.epsilon_pld([(noise.event(), rounds)], privacy.delta)
+    return grid, noise
+
+
 def _grid_and_noise(
-    config: Config, work: Workplace, multiplier: float, rate: float
+    config: Config, work: Workplace, bits: int, multiplier: float, rate: float
 ) -> tuple[FixedPoint, dp.NoisePlan]:
     """The grid that fits the modulus with everybody's noise on it, and the noise in units of that grid."""
     clients, dimension = work.dataset.clients, work.manifest.size
-    least = config.min_survivors(clients)
-    colluders = config.secagg.max_colluders
-    excess = dp.share_excess(config.trust, clients=clients, min_survivors=least, max_colluders=colluders)
+    least, colluders = config.min_survivors(clients), config.secagg.max_colluders
     grid = FixedPoint.plan(
-        bits=config.secagg.bits,
+        bits=bits,
         clients=clients,
         clip=config.privacy.clip,
         expected_contributions=config.privacy.expected_batch,
         noise_multiplier=multiplier,
-        share_excess=excess,
+        share_excess=dp.share_excess(
+            config.trust, clients=clients, min_survivors=least, max_colluders=colluders
+        ),
         dimension=dimension,
     )
     noise = dp.NoisePlan(
@@ -112,17 +132,17 @@ def _grid_and_noise(
     return grid, noise
 
 
-def _aggregator(config: Config, clients: int, least: int, dimension: int) -> Masked | Plain:
+def _aggregator(config: Config, grid: FixedPoint, noise: dp.NoisePlan) -> Masked | Plain:
     """The aggregator that the configuration names, with its parameters."""
-    bits = config.secagg.bits
+    clients, least = noise.clients, noise.min_survivors
     if config.aggregator == "plain":
-        return Plain(clients=clients, bits=bits, dimension=dimension, threshold=least)
+        return Plain(clients=clients, bits=grid.bits, dimension=noise.dimension, threshold=least)
     return Masked(
         SecAggParams.for_cohort(
             clients,
-            bits=bits,
-            dimension=dimension,
-            max_colluders=config.secagg.max_colluders,
+            bits=grid.bits,
+            dimension=noise.dimension,
+            max_colluders=noise.max_colluders,
             min_survivors=least,
         )
     )

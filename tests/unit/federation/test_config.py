@@ -53,7 +53,7 @@ def test_a_minimal_file_has_documented_defaults(file: Path) -> None:
     assert config.privacy.epsilon == 3.0
     assert isinstance(config.privacy.epsilon, float)
     assert config.data.test.fraction == 0.2
-    assert config.secagg.bits == 32
+    assert config.secagg.bits is None
     assert config.partition.method == "iid"
     assert config.budget.epsilon is None
 
@@ -105,7 +105,7 @@ def test_from_dict_undoes_to_dict(file: Path) -> None:
 
 def test_the_digest_is_over_meaning_not_spelling(file: Path) -> None:
     config = load(file)
-    assert load(file, ["privacy.epsilon=3.0", "secagg.bits=32"]).digest() == config.digest()
+    assert load(file, ["privacy.epsilon=3.0", "secagg.max_colluders=1"]).digest() == config.digest()
     assert load(file, ["privacy.epsilon=3.0000000001"]).digest() != config.digest()
     assert load(file, ["run.seed=1"]).digest() != config.digest()
     assert len(bytes.fromhex(config.digest())) == 32
