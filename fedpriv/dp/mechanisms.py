@@ -1,0 +1,210 @@
+"""Who adds how much noise to a round, and what that promises against whom.
+
+Every plan carries its event with it: the sensitivity bound, the neighbouring relation and the adversary are
+part of the mechanism, not of its documentation.  ``protocols/dp/spec.md`` states the claims clause by clause.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Final, Literal, get_args
+
+from fedpriv.dp.events import RELATION, PoissonSkellam
+from fedpriv.errors import UnsafeParameters, UsageError
+
+__all__ = ["Adversary", "NoisePlan", "Trust", "share_excess"]
+
+Trust = Literal["local", "distributed", "central"]
+Adversary = Literal["server", "peer", "recipient", "unmasked"]
+
+_MAX_SHARE: Final = 1 << 60  # the sampler's largest variance
+
+
+def _check_parties(trust: str, clients: int, min_survivors: int, max_colluders: int) -> None:
+    if trust not in get_args(Trust):
+        raise UsageError(f"trust is {trust!r}; it must be one of {', '.join(get_args(Trust))}")
+    if not 1 <= min_survivors <= clients:
+        raise UsageError(f"min_survivors is {min_survivors}; it must lie between 1 and the {clients} clients")
+    if not 0 <= max_colluders < clients:
+        raise UsageError(f"max_colluders is {max_colluders}; it must lie between 0 and {clients - 1}")
+    if trust == "distributed" and max_colluders >= min_survivors:
+        raise UnsafeParameters(
+            f"{max_colluders} colluders among as few as {min_survivors} survivors leave no honest noise",
+            hint="raise min_survivors above max_colluders",
+        )
+
+
+def share_excess(trust: Trust, *, clients: int, min_survivors: int, max_colluders: int) -> float:
+    """Return the variance of the noise when all clients survive, over (zS)^2, before rounding up.
+
+    What ``FixedPoint.plan`` needs while S is still unknown: n under ``local``, n / (t - c) under
+    ``distributed``, 1 under ``central``.
+
+    >>> share_excess("distributed", clients=8, min_survivors=6, max_colluders=1)
+    1.6
+    """
+    _check_parties(trust, clients, min_survivors, max_colluders)
+    if trust == "central":
+        return 1.0
+    return float(clients) if trust == "local" else clients / (min_survivors - max_colluders)
+
+
+@dataclass(frozen=True, slots=True)
+class NoisePlan:
+    """The Skellam noise of one round under a trust model.
+
+    Attributes:
+        trust: ``local``: every client's share is enough alone; ``distributed``: the shares of t - c honest
+            survivors are enough together; ``central``: the server adds all of it.
+        clients: n, clients in the round.
+        min_survivors: t, the fewest whose sum the protocol opens.
+        max_colluders: c, clients who may tell the server their share.
+        noise_multiplier: z, the planned standard deviation over the sensitivity.
+        sensitivity: S, exact l2 bound of one contribution in grid units.
+        dimension: d, number of coordinates.
+        sampling_rate: q, probability that a record takes part in a round; 1 claims no amplification.
+
+    Raises:
+        UsageError: a field out of range.
+        UnsafeParameters: no honest noise is left, or a share's variance exceeds 2^60.
+
+    >>> plan = NoisePlan(trust="distributed", clients=8, min_survivors=6, max_colluders=1,
+    ...                  noise_multiplier=0.935, sensitivity=2**21, dimension=75_000, sampling_rate=0.048)
+    >>> plan.share_variance * 5 >= (0.935 * 2**21) ** 2
+    True
+    >>> round(plan.realised_multiplier(8), 4)
+    1.1063
+    """
+
+    trust: Trust
+    clients: int
+    min_survivors: int
+    max_colluders: int
+    noise_multiplier: float
+    sensitivity: int
+    dimension: int
+    sampling_rate: float
+
+    relation: ClassVar[str] = RELATION
+
+    def __post_init__(self) -> None:
+        _check_parties(self.trust, self.clients, self.min_survivors, self.max_colluders)
+        if not (self.noise_multiplier > 0.0 and math.isfinite(self.noise_multiplier)):
+            raise UsageError(
+                f"the noise multiplier is {self.noise_multiplier}; it must be positive and finite"
+            )
+        if self.sensitivity < 1 or self.dimension < 1:
+            raise UsageError(
+                f"sensitivity {self.sensitivity} and dimension {self.dimension} must be positive"
+            )
+        if not 0.0 < self.sampling_rate <= 1.0:
+            raise UsageError(f"the sampling rate is {self.sampling_rate}; it must lie in (0, 1]")
+        if max(self.share_variance, self.server_variance) > _MAX_SHARE:
+            raise UnsafeParameters(
+                f"a noise share with z = {self.noise_multiplier:g} and S = {self.sensitivity} has a variance"
+                " beyond the sampler's 2^60",
+                hint="use a coarser scale",
+            )
+
+    @property
+    def variance(self) -> int:
+        """The planned variance ceil((z S)^2) of each coordinate, exact."""
+        return math.ceil((Fraction(self.noise_multiplier) * self.sensitivity) ** 2)
+
+    @property
+    def share_variance(self) -> int:
+        """Variance of the Skellam share that each client adds; 0 under ``central``."""
+        if self.trust == "central":
+            return 0
+        if self.trust == "local":
+            return self.variance
+        honest = self.min_survivors - self.max_colluders
+        return math.ceil((Fraction(self.noise_multiplier) * self.sensitivity) ** 2 / honest)
+
+    @property
+    def server_variance(self) -> int:
+        """Variance of the Skellam noise that the server adds; 0 unless ``central``."""
+        return self.variance if self.trust == "central" else 0
+
+    def sum_variance(self, survivors: int) -> int:
+        """Return the variance of each coordinate of the noise in the sum of ``survivors`` clients.
+
+        Raises:
+            UsageError: fewer than ``min_survivors`` or more than ``clients``.
+        """
+        self._check_survivors(survivors)
+        return survivors * self.share_variance + self.server_variance
+
+    def _check_survivors(self, survivors: int) -> None:
+        if not self.min_survivors <= survivors <= self.clients:
+            raise UsageError(f"{survivors} survivors; the plan covers {self.min_survivors} to {self.clients}")
+
+    @property
+    def share_excess(self) -> float:
+        """Variance of the noise when all clients survive, over (zS)^2."""
+        return self.excess(self.clients)
+
+    def excess(self, survivors: int) -> float:
+        """Return the variance of the noise in the sum of ``survivors``, over (zS)^2; 1 is exactly enough."""
+        return float(self.sum_variance(survivors) / (Fraction(self.noise_multiplier) * self.sensitivity) ** 2)
+
+    def realised_multiplier(self, survivors: int) -> float:
+        """Return z_r, the certified adversary's noise over S once ``survivors`` are known.
+
+        The noise of ``max_colluders`` among the survivors is not counted.  Under ``local`` the adversary is
+        taken to see one client alone, so z_r does not depend on the survivors.
+        """
+        self._check_survivors(survivors)
+        if self.trust == "central":
+            unknown = self.server_variance
+        elif self.trust == "local":
+            unknown = self.share_variance
+        else:
+            unknown = (survivors - self.max_colluders) * self.share_variance
+        return math.sqrt(unknown) / self.sensitivity
+
+    def event(self) -> PoissonSkellam:
+        """Return the certified event: against the server, or against recipients under ``central``."""
+        event = self.event_against("recipient" if self.trust == "central" else "server")
+        if event is None:
+            raise UnsafeParameters("the plan leaves no noise against the adversary that it certifies")
+        return event
+
+    def event_against(
+        self, adversary: Adversary, *, survivors: int | None = None, colluders: int | None = None
+    ) -> PoissonSkellam | None:
+        """Return what one round is to an adversary, or None where no noise is left (epsilon infinite).
+
+        Args:
+            adversary: ``server``: all that the server sees, and what ``colluders`` clients tell it.
+                ``peer``: a participant who sees the released models and knows its own share, and those of
+                ``colluders - 1`` more.  ``recipient``: an outside party who sees the released models.
+                ``unmasked``: secure aggregation is broken and one client's update is seen with only its own
+                share.
+            survivors: how many clients' noise is in the sum; ``min_survivors`` (the worst case) when omitted.
+            colluders: ``max_colluders`` when omitted.
+
+        Raises:
+            UsageError: an unknown adversary, or survivors outside the plan.
+        """
+        alive = self.min_survivors if survivors is None else survivors
+        self._check_survivors(alive)
+        known = self.max_colluders if colluders is None else colluders
+        if not 0 <= known <= self.clients:
+            raise UsageError(f"{known} colluders among {self.clients} clients")
+        total = self.sum_variance(alive)
+        if adversary == "recipient":
+            unknown = total
+        elif adversary == "peer":
+            unknown = total - min(max(1, known), alive) * self.share_variance
+        elif adversary == "server" and self.trust == "distributed":
+            unknown = total - min(known, alive) * self.share_variance
+        elif adversary in ("server", "unmasked"):
+            unknown = self.share_variance
+        else:
+            raise UsageError(f"unknown adversary {adversary!r}; there are {', '.join(get_args(Adversary))}")
+        if unknown < 1:
+            return None
+        return PoissonSkellam(unknown, self.sensitivity, self.dimension, self.sampling_rate)
