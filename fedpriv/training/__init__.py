@@ -1,0 +1,29 @@
+"""Training: base models, tasks, clipped per-record gradients, and the server's step.
+
+Importing this room loads no torch; its functions do.
+"""
+
+from __future__ import annotations
+
+from fedpriv.training.frozen import FrozenWeights
+from fedpriv.training.model import POOLINGS, load_classifier, locate
+from fedpriv.training.records import ENGINES, RecordGradients
+from fedpriv.training.server_optimizer import OPTIMIZERS, ServerOptimizer
+from fedpriv.training.task import Encoded, Metrics, SequenceClassification, by_length, evaluating, majority
+
+__all__ = [
+    "ENGINES",
+    "OPTIMIZERS",
+    "POOLINGS",
+    "Encoded",
+    "FrozenWeights",
+    "Metrics",
+    "RecordGradients",
+    "SequenceClassification",
+    "ServerOptimizer",
+    "by_length",
+    "evaluating",
+    "load_classifier",
+    "locate",
+    "majority",
+]

@@ -1,0 +1,222 @@
+"""Clipped per-record gradients of the trained parameters.
+
+What is summed under differential privacy is one vector per record whose l2 norm is at most ``clip``, and that
+depends on that record and the weights alone.  Opacus computes the vectors (hooks on the trained layers, one
+backward pass for a micro-batch); this module decides what it may be used on, and checks that it was right.
+
+Coupling.  The loss is the *sum* of the records' losses, so no record's gradient is scaled by how many others
+were sampled.  The whole model is in evaluation mode: dropout is off whatever the architecture calls it, and
+normalisation that would average over the batch uses its stored statistics.  Only the trained layers carry the
+training flag, without which Opacus skips them; they are of three kinds, in none of which the flag does
+anything else.  What remains is rounding: how a micro-batch is padded may move a gradient by up to about 1e-6
+of its length.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpriv.errors import UnsafeParameters, UsageError
+from fedpriv.peft import Manifest
+from fedpriv.training.frozen import FrozenWeights
+from fedpriv.training.task import Encoded, SequenceClassification, by_length, evaluating
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+ENGINES = ("opacus",)
+
+# Scaling to C (1 - 2**-20) leaves room for rounding each coordinate to float32 (2**-24 of it), so that the
+# vector handed out has a norm of at most C and not C and a bit.
+_SLACK = 1.0 - 2.0**-20
+# A smaller factor has no full precision in float32, and the slack above would not cover its rounding.
+_LEAST_FACTOR = 2.0**-120
+# The probe compares float32 results of differently padded batches; a real coupling is of the order of 1.
+_PROBE_TOLERANCE = 1e-3
+
+
+class RecordGradients:
+    """Per-record gradients of ``model``'s trained parameters, each clipped to an l2 norm of at most ``clip``.
+
+    ``micro_batch`` is the number of records in one backward pass: it bounds memory (about ``micro_batch *
+    manifest.size`` floats beside the activations) and changes no result beyond rounding.  Between calls, and
+    between the batches of one call, the model carries no hook, no gradient and no changed mode, so many
+    clients can share one model: ``manifest.restore(model, vector)``, then ``clipped(...)``.
+
+    Raises ``UnsafeParameters``, naming the parameter or module, where a trained parameter has no exact
+    per-record gradient here or a module mixes records; ``UsageError`` on a clip or micro-batch that is not
+    positive.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: SequenceClassification,
+        manifest: Manifest,
+        *,
+        clip: float,
+        micro_batch: int = 32,
+        engine: str = "opacus",
+    ) -> None:
+        if engine not in ENGINES:
+            raise UsageError(f"{engine!r} is not a gradient engine", hint=f"choose {' or '.join(ENGINES)}")
+        if not (math.isfinite(clip) and clip > 0):
+            raise UsageError(f"the clipping norm must be positive, not {clip}")
+        if micro_batch < 1:
+            raise UsageError(f"a micro-batch must hold at least one record, not {micro_batch}")
+        if task.model is not model:
+            raise UsageError("the task is about another model", hint="make the task from the attached model")
+        self.model = model
+        self.task = task
+        self.manifest = manifest
+        self.clip = clip
+        self.micro_batch = micro_batch
+        self.dropped = 0
+        """Records whose gradient was not finite, and so counted as zero, since this object was made."""
+        self._parameters = manifest.parameters(model)
+        self._layers = _trained_layers(model, manifest)
+        self._probe()
+        self._frozen = FrozenWeights.of(model, manifest)
+
+    def clipped(
+        self, encoded: Encoded, indices: Sequence[int] | NDArray[np.int64]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yields float32 arrays of shape (b, manifest.size), one row for each record at ``indices``.
+
+        Rows come ordered by record length, not by index; a record whose gradient is not finite, or too large
+        for float32 to scale, is a row of zeros and is counted in ``dropped``.  No indices: nothing is
+        yielded.
+        """
+        rows = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(encoded)):
+            raise UsageError(f"an index is outside the {len(encoded)} records")
+        for batch in by_length(encoded, rows, self.micro_batch):
+            gradients = self._per_record(encoded, batch)
+            yield self._clip(gradients)
+
+    def verify_frozen(self) -> None:
+        """Raises ``IntegrityError``, naming it, where a weight that is not trained has moved since
+        construction."""
+        self._frozen.verify(self.model)
+
+    def _clip(self, gradients: torch.Tensor) -> NDArray[np.float32]:
+        """Scales rows in place; norms in float64, which no float32 coordinate can overflow."""
+        import torch
+
+        norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)
+        bound = self.clip * _SLACK
+        factors = torch.where(norms > bound, bound / norms, 1.0)
+        usable = torch.isfinite(norms) & (factors >= _LEAST_FACTOR)
+        gradients.mul_(factors.to(torch.float32).unsqueeze(1))
+        if not bool(usable.all()):
+            # Assigned, not multiplied: zero times infinity is not a number.
+            gradients[~usable] = 0.0
+            self.dropped += int((~usable).sum())
+        values: NDArray[np.float32] = gradients.numpy()
+        return values
+
+    def _per_record(self, encoded: Encoded, batch: NDArray[np.int64]) -> torch.Tensor:
+        """Gradients before clipping, shape (b, manifest.size), float32, on the CPU."""
+        import torch
+
+        rows = torch.empty((len(batch), self.manifest.size), dtype=torch.float32)
+        with _hooks(self.model, self._layers), torch.enable_grad():
+            torch.autograd.backward(self.task.losses(encoded, batch).sum())
+            starts = self.manifest.offsets
+            for parameter, entry, start in zip(self._parameters, self.manifest.entries, starts, strict=True):
+                samples: Any = getattr(parameter, "grad_sample", None)
+                if not torch.is_tensor(samples) or tuple(samples.shape) != (len(batch), *entry.shape):
+                    raise UnsafeParameters(
+                        f"no per-record gradient arrived for {entry.name!r}",
+                        hint="it is unused in the forward pass, or one value serves the batch; freeze it",
+                    )
+                rows[:, start : start + entry.size] = samples.reshape(len(batch), -1)
+        return rows
+
+    def _probe(self) -> None:
+        """Two records together must give the gradients that plain autograd gives for each of them alone."""
+        import torch
+
+        encoded = self.task.encode(["one", "another record, and a longer one"], [0, 1])
+        together = self._per_record(encoded, np.array([0, 1]))
+        for row, index in zip(together, ([0], [1]), strict=True):
+            with evaluating(self.model), torch.enable_grad():
+                loss = self.task.losses(encoded, np.array(index)).sum()
+                parts = torch.autograd.grad(loss, self._parameters)
+            alone = torch.cat([part.reshape(-1).to("cpu", torch.float32) for part in parts])
+            gap = torch.linalg.vector_norm(row - alone, dtype=torch.float64)
+            scale = torch.linalg.vector_norm(alone, dtype=torch.float64)
+            # Written so that a gap that is not a number, from weights that are not finite, is let through:
+            # such records are dropped one by one.
+            if gap > _PROBE_TOLERANCE * scale + 1e-6:
+                raise UnsafeParameters(
+                    "the gradient of a record in a batch is not the gradient of that record alone",
+                    hint="the model mixes records, or uses a trained weight in a way that is not covered",
+                )
+
+
+def _trained_layers(model: nn.Module, manifest: Manifest) -> list[nn.Module]:
+    """The modules that own trained parameters, each of a kind whose per-record gradients are exact."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    mixing = (nn.modules.batchnorm._NormBase, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+    for name, module in model.named_modules():
+        if isinstance(module, mixing):
+            raise UnsafeParameters(
+                f"{name!r} ({type(module).__name__}) mixes the records of a batch",
+                hint="choose a model with LayerNorm or RMSNorm in its place",
+            )
+    wanted = {entry.name for entry in manifest.entries}
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if wanted != trained:
+        odd = sorted(wanted ^ trained)[0]
+        raise UnsafeParameters(
+            f"{odd!r} is trained but not in the manifest, or the other way round",
+            hint="take Manifest.of(model) after fedpriv.peft.attach",
+        )
+    layers: dict[str, nn.Module] = {}
+    for name in sorted(wanted):
+        owner = name.rpartition(".")[0]
+        layers[owner] = model.get_submodule(owner)
+        if type(layers[owner]) not in (nn.Linear, nn.LayerNorm, Conv1D):
+            raise UnsafeParameters(
+                f"{name!r} belongs to a {type(layers[owner]).__name__}, for which no exact per-record "
+                "gradient is known here",
+                hint="train linear layers, LayerNorm or biases only",
+            )
+    return list(layers.values())
+
+
+@contextmanager
+def _hooks(model: nn.Module, layers: list[nn.Module]) -> Iterator[None]:
+    """Opacus attached to a model in evaluation mode; on leaving, the model is as it was."""
+    from opacus.grad_sample.grad_sample_module import GradSampleHooks
+
+    if hasattr(model, "autograd_grad_sample_hooks"):
+        raise UsageError("Opacus is attached to this model already", hint="remove its hooks first")
+    with evaluating(model), warnings.catch_warnings():
+        # The lowest trained layers have inputs without a gradient; Opacus needs that of the outputs only.
+        warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients are computed")
+        for module in layers:
+            module.training = True
+        hooks: Any = GradSampleHooks(model, loss_reduction="sum", strict=True)
+        try:
+            yield
+        finally:
+            hooks.cleanup()
+            for module in layers:
+                # Left over where a forward pass was not followed by its backward pass.
+                for leftover in ("activations", "max_batch_len"):
+                    if hasattr(module, leftover):
+                        delattr(module, leftover)
+            for parameter in model.parameters():
+                parameter.grad = None
