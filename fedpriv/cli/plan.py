@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fedpriv.cli.options import as_json, config_argument, overrides_option, print_json
+from fedpriv.errors import BudgetExceeded
 
 __all__ = ["plan"]
 
@@ -28,14 +29,20 @@ def plan(ctx: click.Context, config: Path, overrides: tuple[str, ...], as_json: 
     from fedpriv.cli.display import print_pairs, quiet_libraries
 
     quiet_libraries()
+    from fedpriv.federation.allowance import check_allowance
     from fedpriv.federation.planning import make_plan
 
     made = make_plan(settings, measure=True)
+    problems = list(made.problems)
+    try:
+        check_allowance(settings, made)
+    except BudgetExceeded as error:
+        problems.append(f"{error} {error.hint}")
     if as_json:
-        print_json({**made.to_dict(), "problems": list(made.problems)})
+        print_json({**made.to_dict(), "problems": problems})
     else:
         print_pairs(made.lines())
-        for problem in made.problems:
+        for problem in problems:
             click.echo(f"problem: {problem}", err=True)
-    if made.problems:
+    if problems:
         ctx.exit(1)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from fedpriv.crypto import SigningKey
 from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.federation.config import Config
 from fedpriv.ledger import Ledger
 
-__all__ = ["home", "now", "open_ledger"]
+__all__ = ["home", "ledger_path", "now", "open_ledger"]
 
 _SEED_BYTES = 32
 
@@ -21,6 +22,13 @@ def home() -> Path:
         return Path(explicit).expanduser()
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(data).expanduser() / "fedpriv"
+
+
+def ledger_path(config: Config) -> Path:
+    """The ledger that a run of ``config`` is accounted in."""
+    if config.budget.ledger is not None:
+        return config.resolve(config.budget.ledger)
+    return home() / "ledger.sqlite"
 
 
 def now() -> str:

@@ -47,8 +47,9 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is fixed before the first round."""
+    """Everything that is fixed before the first round; ``dataset`` is the training records' fingerprint."""
 
+    dataset: str
     unit: str
     trust: str
     aggregator: Masked | Plain

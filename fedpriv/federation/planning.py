@@ -57,6 +57,7 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
     aggregator = _aggregator(config, grid, noise)
     sent, masks = _traffic(aggregator)
     return Plan(
+        dataset=work.dataset.fingerprint,
         unit=config.unit,
         trust=config.trust,
         aggregator=aggregator,

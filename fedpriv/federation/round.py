@@ -18,7 +18,13 @@ from fedpriv.federation.workplace import Workplace
 from fedpriv.secagg import Session, run_in_process
 from fedpriv.training import RecordGradients
 
-__all__ = ["RoundLost", "RoundOutcome", "RoundRunner"]
+__all__ = ["RECORD_SHARE", "RoundLost", "RoundOutcome", "RoundRunner"]
+
+RECORD_SHARE = 1.0 - 2.0**-10
+"""The part of the clip that a record's own gradient may use (protocols/dp/spec.md, 2.5).
+
+The rest is for what floating-point arithmetic does to the others: a record that joins a micro-batch changes
+how it is padded, and so moves their gradients in the last places."""
 
 
 @dataclass(frozen=True, slots=True)

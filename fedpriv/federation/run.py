@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fedpriv import dp
 from fedpriv.crypto import SigningKey
 from fedpriv.errors import IntegrityError, UnsafeParameters, UsageError
+from fedpriv.federation.allowance import first_budget
 from fedpriv.federation.checkpoint import (
     Checkpoint,
     append_line,
@@ -34,11 +35,11 @@ from fedpriv.federation.checkpoint import (
 from fedpriv.federation.config import Config
 from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.facts import accesses, run_facts
-from fedpriv.federation.home import now, open_ledger
+from fedpriv.federation.home import ledger_path, now, open_ledger
 from fedpriv.federation.observer import RoundRecord, RunObserver, RunResult, Silent
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.planning import make_plan
-from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
+from fedpriv.federation.round import RECORD_SHARE, RoundLost, RoundOutcome, RoundRunner
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.ledger import Ledger
 
@@ -72,8 +73,7 @@ def run(
             plan.problems[0],
             hint="raise privacy.noise_multiplier or leave it out, or take fewer rounds or a smaller batch",
         )
-    ledger_path = None if config.budget.ledger is None else config.resolve(config.budget.ledger)
-    with closing(open_ledger(ledger_path)) as ledger:
+    with closing(open_ledger(ledger_path(config))) as ledger:
         session = _Session(config, run_dir, work, plan, ledger, observer or Silent())
         return session.go(resume)
 
@@ -124,7 +124,7 @@ class _Session:
                 self.work.model,
                 self.work.task,
                 self.work.manifest,
-                clip=self.plan.grid.clip,
+                clip=self.plan.grid.clip * RECORD_SHARE,
                 micro_batch=self.config.training.micro_batch,
                 engine=self.config.training.engine,
             ),
@@ -191,8 +191,9 @@ class _Session:
         dataset, privacy = self.work.dataset, self.config.privacy
         run_id = secrets.token_hex(16)
         if self.ledger.budget(dataset.fingerprint) is None:
-            budget = self.config.budget.epsilon or privacy.epsilon
-            self.ledger.set_budget(dataset.fingerprint, dataset.name, budget, privacy.delta)
+            self.ledger.set_budget(
+                dataset.fingerprint, dataset.name, first_budget(self.config), privacy.delta
+            )
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -320,7 +321,10 @@ class _Session:
 
         runner.gradients.verify_frozen()
         self.work.manifest.restore(self.work.model, parameters)
-        accuracy = self.work.task.evaluate(self.work.test).accuracy
+        rounds = read_lines(self.run_dir / "rounds.jsonl")
+        accuracy = rounds[-1]["accuracy"] if rounds else None
+        if accuracy is None:  # the last round was lost
+            accuracy = self.work.task.evaluate(self.work.test).accuracy
         adapter = self.run_dir / "adapter"
         shutil.rmtree(adapter, ignore_errors=True)  # half of one, where an earlier call died here
         digest = peft.save(
@@ -337,7 +341,6 @@ class _Session:
         self.ledger.finish(run_id, {"adapter": digest, "accuracy": accuracy})
         fingerprint = self.work.dataset.fingerprint
         spent = self.ledger.spent(fingerprint)
-        rounds = read_lines(self.run_dir / "rounds.jsonl")
         share = majority(self.work.dataset.test.labels)
         base_accuracy = read_json(self.run_dir / "run.json")["base_accuracy"]
         write_json(

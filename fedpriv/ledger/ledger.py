@@ -159,6 +159,16 @@ class Ledger:
             body |= {"rule": admission.rule, "epsilon": repr(admission.epsilon)}
             return self._write(chain, Kind.PLAN, body)
 
+    def check(self, dataset: str, *, event: Event, rounds: int) -> None:
+        """Say whether the budget would admit a plan of ``rounds`` rounds of ``event``; nothing is written.
+
+        Raises:
+            BudgetExceeded: it would not, with the reason that `plan` would give.
+            UsageError: the data set has no budget.
+        """
+        with self._lock:
+            admit_plan(self._chain(check_dataset(dataset)), event, rounds)
+
     def reserve(self, run_id: str, round: int, details: Details | None = None) -> Row:  # noqa: A002
         """Count a round as spent, durably, before anything of it may leave a client.
 

@@ -59,8 +59,8 @@ class PooledClassifier(PreTrainedModel):  # type: ignore[misc]
         else:
             weight = attention_mask.to(hidden.dtype).unsqueeze(-1)
             pooled = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1.0)
-        # Without trained weights: every record's features get the same length, so that clipping treats
-        # records alike and the head's gradient does not drown that of the layers below.
+        # Without weights of its own: every record's features get the same length, so that clipping treats
+        # records alike.
         logits = self.classifier(nn.functional.layer_norm(pooled, pooled.shape[-1:]))
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)

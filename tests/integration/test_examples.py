@@ -1,0 +1,53 @@
+"""The examples and the README's lines do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def call(folder: Path, script: Path, *arguments: str) -> str:
+    environment = os.environ | {
+        "FEDPRIV_HOME": str(folder / "home"),
+        "PYTHONWARNINGS": "error::UserWarning:fedpriv",
+    }
+    command = [sys.executable, str(script), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_secure_sum_in_three_lines(tmp_path: Path) -> None:
+    assert call(tmp_path, EXAMPLES / "secure_sum.py").split() == ["[", "111", "218", "-267]"]
+
+
+@pytest.mark.slow
+def test_the_quickstart_as_library_calls(tmp_path: Path) -> None:
+    said = call(tmp_path, EXAMPLES / "library.py", "run.rounds=2", "privacy.expected_batch=24.0")
+    assert re.search(r"ε = 3\.00, δ = 1e-05", said)
+    assert re.search(r"epsilon (2\.9|3\.0)\d+ of 3, delta 1e-05", said)
+    assert said.splitlines()[-1] == "verified: True"
+    page = Path(tmp_path, said.splitlines()[-2].removeprefix("report: "))
+    assert "<script" not in page.read_text()
+
+
+def test_the_readme_shows_the_examples_as_they_are() -> None:
+    readme = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
+    scripts = (EXAMPLES / "library.py").read_text() + (EXAMPLES / "secure_sum.py").read_text()
+    assert len(blocks) == 2
+    for block in blocks:
+        for line in block.splitlines():
+            code = line.split("      #")[0].strip()
+            for word in re.findall(r"fedpriv\.\w+", code):
+                assert word in scripts, line
