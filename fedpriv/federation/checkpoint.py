@@ -20,7 +20,20 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import IntegrityError
 
-__all__ = ["Checkpoint", "append_line", "json_bytes", "read_json", "read_lines", "write_file", "write_json"]
+__all__ = [
+    "CHECKPOINT",
+    "Checkpoint",
+    "append_line",
+    "json_line",
+    "read_json",
+    "read_lines",
+    "write_file",
+    "write_json",
+]
+
+
+CHECKPOINT = Path("checkpoint") / "state.npz"
+"""Where a run's folder keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +100,9 @@ def write_file(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def json_bytes(value: Any) -> bytes:
-    """``value`` as a file of indented JSON."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` by ``value`` as indented JSON."""
-    write_file(path, json_bytes(value))
+    write_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
@@ -111,10 +119,15 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+def json_line(value: Any) -> bytes:
+    """``value`` as one line of JSON."""
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+
+
 def append_line(path: Path, value: Any) -> None:
     """Append ``value`` as one line of JSON, durable on return."""
     with path.open("ab") as file:
-        file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
+        file.write(json_line(value))
         file.flush()
         os.fsync(file.fileno())
 

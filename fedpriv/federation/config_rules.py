@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fedpriv.errors import ConfigError
-
-if TYPE_CHECKING:
-    from fedpriv.federation.config import Config, Data, Partition, Privacy
+from fedpriv.federation.config_tables import Data, Partition, Privacy, SecAgg
 
 __all__ = ["MASKED_MINIMUM", "cross_check", "least_survivors"]
 
@@ -15,44 +11,46 @@ MASKED_MINIMUM = 3
 """Fewest clients of a masked sum: with two, each learns the other's update from the result."""
 
 
-def cross_check(config: Config) -> None:
+def cross_check(
+    *, unit: str, aggregator: str, privacy: Privacy, data: Data, partition: Partition, secagg: SecAgg
+) -> None:
     """What two keys get wrong together, and what this version does not offer."""
-    if config.unit == "client":
+    if unit == "client":
         raise ConfigError(
             "`unit` is 'client', which is not available in this version",
             key="unit",
             hint='use `unit = "record"`: the guarantee then holds for each single record',
         )
-    if config.aggregator == "ckks":
+    if aggregator == "ckks":
         raise ConfigError(
             "`aggregator` is 'ckks', which is not available in this version",
             key="aggregator",
             hint='use `aggregator = "masked"`: the server then learns the sum and nothing else',
         )
-    _check_privacy(config.privacy)
-    _check_data(config.data)
-    _check_partition(config.partition)
-    if config.partition.clients is not None:
-        least_survivors(config, config.partition.clients)
+    _check_privacy(privacy)
+    _check_data(data)
+    _check_partition(partition)
+    if partition.clients is not None:
+        least_survivors(aggregator, secagg, partition.clients)
 
 
-def least_survivors(config: Config, clients: int) -> int:
+def least_survivors(aggregator: str, secagg: SecAgg, clients: int) -> int:
     """``secagg.min_survivors`` for this many clients, checked, or the least safe number."""
-    colluders = config.secagg.max_colluders
-    if config.aggregator == "masked" and clients < MASKED_MINIMUM:
+    colluders = secagg.max_colluders
+    if aggregator == "masked" and clients < MASKED_MINIMUM:
         raise ConfigError(
             f"`partition.clients` is {clients}, fewer than the {MASKED_MINIMUM} that the masked sum needs",
             key="partition.clients",
             hint=f'take {MASKED_MINIMUM} or more, or `aggregator = "plain"`, which hides nothing',
         )
-    least = (clients + colluders) // 2 + 1 if config.aggregator == "masked" else colluders + 1
+    least = (clients + colluders) // 2 + 1 if aggregator == "masked" else colluders + 1
     if least > clients:
         raise ConfigError(
             f"`secagg.max_colluders` is {colluders}, too many for {clients} clients",
             key="secagg.max_colluders",
             hint=f"allowed: 0 to {max(0, clients - 2)}",
         )
-    given = config.secagg.min_survivors
+    given = secagg.min_survivors
     if given is None:
         return (clients + colluders) // 2 + 1
     if not least <= given <= clients:

@@ -15,7 +15,7 @@ from fedpriv import dp
 from fedpriv.aggregation import Masked, Plain
 from fedpriv.encoding import FixedPoint
 
-__all__ = ["Adversary", "Estimate", "Plan"]
+__all__ = ["Adversary", "Estimate", "Plan", "together_with"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Plan:
         """The guarantee in one sentence: (ε, δ), unit, adjacency, against whom, under which condition."""
         who = {
             ("distributed", True): (
-                f"the server together with up to {self.noise.max_colluders} colluding clients, and everybody "
+                f"the server{together_with(self.noise.max_colluders)}, and everybody "
                 f"who receives the model, as long as at least "
                 f"{self.noise.min_survivors - self.noise.max_colluders} honest clients add their noise"
             ),
@@ -212,6 +212,13 @@ class Plan:
             "event": dp.event_to_dict(self.event),
             "insecure": self.insecure,
         }
+
+
+def together_with(colluders: int) -> str:
+    """The clients on the server's side, in words."""
+    if colluders == 0:
+        return ""
+    return f" together with up to {colluders} colluding client{'' if colluders == 1 else 's'}"
 
 
 def _upward(epsilon: float) -> str:

@@ -12,7 +12,7 @@ from fedpriv.encoding import FixedPoint
 from fedpriv.encoding.packing import packed_size
 from fedpriv.errors import UnsafeParameters
 from fedpriv.federation.config import Config
-from fedpriv.federation.plan import Adversary, Estimate, Plan
+from fedpriv.federation.plan import Adversary, Estimate, Plan, together_with
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.secagg import SecAggParams, round_cost
 
@@ -174,7 +174,7 @@ def _adversaries(
     exposed = against(unmasked)
     if aggregator.hides_updates:
         server, seen = noise.event_against("server"), against(noise.event_against("server"))
-        what = f"the operator of the server with up to {noise.max_colluders} colluding clients; sees the sums"
+        what = f"the operator of the server{together_with(noise.max_colluders)}; sees the sums"
         if noise.trust == "central":
             what = "the operator of the server, who adds the noise and so sees the sums without it"
     else:

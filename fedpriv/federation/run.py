@@ -7,8 +7,6 @@ in the ledger, and at most the round in progress is lost.
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import shutil
 import time
 from contextlib import closing
@@ -21,15 +19,13 @@ from numpy.typing import NDArray
 
 from fedpriv import dp
 from fedpriv.crypto import SigningKey
-from fedpriv.errors import IntegrityError, UnsafeParameters, UsageError
-from fedpriv.federation.allowance import first_budget
+from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.federation.checkpoint import (
+    CHECKPOINT,
     Checkpoint,
     append_line,
-    json_bytes,
     read_json,
     read_lines,
-    write_file,
     write_json,
 )
 from fedpriv.federation.config import Config
@@ -37,6 +33,7 @@ from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.facts import accesses, run_facts
 from fedpriv.federation.home import ledger_path, now, open_ledger
 from fedpriv.federation.observer import RoundRecord, RunObserver, RunResult, Silent
+from fedpriv.federation.opening import again, begin
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.planning import make_plan
 from fedpriv.federation.round import RECORD_SHARE, RoundLost, RoundOutcome, RoundRunner
@@ -104,7 +101,9 @@ class _Session:
         """Start or resume, run the rounds that are left, finish."""
         from fedpriv.training import RecordGradients, ServerOptimizer
 
-        checkpoint, run_id = self._resumed() if resume else self._started()
+        checkpoint, run_id = (again if resume else begin)(
+            self.config, self.run_dir, self.work, self.plan, self.ledger
+        )
         self.observer.started(self.plan, checkpoint.round)
         server = self.config.server
         optimizer = ServerOptimizer(
@@ -184,75 +183,7 @@ class _Session:
 
     @property
     def _checkpoint_path(self) -> Path:
-        return self.run_dir / "checkpoint" / "state.npz"
-
-    def _started(self) -> tuple[Checkpoint, str]:
-        """Commit the plan to the ledger and write the first checkpoint."""
-        dataset, privacy = self.work.dataset, self.config.privacy
-        run_id = secrets.token_hex(16)
-        if self.ledger.budget(dataset.fingerprint) is None:
-            self.ledger.set_budget(
-                dataset.fingerprint, dataset.name, first_budget(self.config), privacy.delta
-            )
-        try:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"The run's folder {self.run_dir} cannot be made: {error.strerror}.",
-                hint="Choose another with --run-dir.",
-            ) from None
-        config_file = self.config.to_toml().encode()
-        plan_file = json_bytes(self.plan.to_dict())
-        row = self.ledger.plan(
-            run_id,
-            dataset.fingerprint,
-            event=self.plan.event,
-            rounds=self.plan.rounds,
-            details={
-                "config": self.config.digest(),
-                "manifest": self.work.manifest.digest(),
-                "config_file": hashlib.sha256(config_file).hexdigest(),
-                "plan_file": hashlib.sha256(plan_file).hexdigest(),
-            },
-        )
-        checkpoint = Checkpoint(0, self.work.manifest.flatten(self.work.model), {}, row.hash.hex())
-        checkpoint.save(self._checkpoint_path)
-        write_file(self.run_dir / "config.toml", config_file)
-        write_file(self.run_dir / "plan.json", plan_file)
-        base = self.work.task.evaluate(self.work.test)
-        write_json(
-            self.run_dir / "run.json",
-            {"run_id": run_id, "started": now(), "base_accuracy": base.accuracy},
-        )
-        return checkpoint, run_id
-
-    def _resumed(self) -> tuple[Checkpoint, str]:
-        """Read what an earlier call left, and refuse where the configuration or the ledger is another."""
-        facts = read_json(self.run_dir / "run.json")
-        if facts.get("finished"):
-            raise UsageError(
-                f"The run in {self.run_dir} has finished.", hint="See its report: `fedpriv report`."
-            )
-        if facts.get("config_digest", self.config.digest()) != self.config.digest():
-            raise UsageError(
-                f"The configuration is not the one that the run in {self.run_dir} was started with.",
-                hint=f"See what it was in {self.run_dir / 'config.toml'}, or start a new run.",
-            )
-        checkpoint = Checkpoint.load(self._checkpoint_path)
-        known = {row.hash.hex() for row in self.ledger.rows(self.work.dataset.fingerprint)}
-        if checkpoint.head not in known:
-            raise IntegrityError(
-                "The ledger does not hold the row that this run's checkpoint names: an older copy was put "
-                "back, or it is another ledger.",
-                hint="Restore the newest copy of the ledger; a run is never resumed on an older one.",
-            )
-        kept = [
-            line for line in read_lines(self.run_dir / "rounds.jsonl") if line["round"] <= checkpoint.round
-        ]
-        write_file(self.run_dir / "rounds.jsonl", b"")
-        for line in kept:
-            append_line(self.run_dir / "rounds.jsonl", line)
-        return checkpoint, str(facts["run_id"])
+        return self.run_dir / CHECKPOINT
 
     def _identities(self) -> dict[int, SigningKey]:
         """A signing key for each simulated client, for this process only: nothing secret reaches the disk."""
@@ -338,7 +269,8 @@ class _Session:
             revision=self.config.model.revision,
             max_length=self.config.model.max_length,
         )
-        self.ledger.finish(run_id, {"adapter": digest, "accuracy": accuracy})
+        if not self.ledger.run(run_id).finished:  # else an earlier call died after this line
+            self.ledger.finish(run_id, {"adapter": digest, "accuracy": accuracy})
         fingerprint = self.work.dataset.fingerprint
         spent = self.ledger.spent(fingerprint)
         share = majority(self.work.dataset.test.labels)

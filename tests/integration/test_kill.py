@@ -82,3 +82,21 @@ def test_kill_nine_loses_at_most_the_round_in_progress(tmp_path: Path) -> None:
     assert result["epsilon_pld_spent"] <= 8.0
     checked = verify(tmp_path / "run")
     assert checked.ok, [check for check in checked.checks if not check.ok]
+
+
+@pytest.mark.slow
+def test_a_run_killed_before_its_first_round_does_not_lock_the_data_set(tmp_path: Path) -> None:
+    small_config(tmp_path)
+    process = start(tmp_path, "start")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "run.json").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    process = start(tmp_path, "resume")
+    said, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    assert said.splitlines()[-1] == "round 30"
+    assert verify(tmp_path / "run").ok

@@ -1,0 +1,116 @@
+"""How a run begins: a plan committed to the ledger, or an earlier state taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from pathlib import Path
+
+from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.federation.allowance import check_allowance, first_budget
+from fedpriv.federation.checkpoint import (
+    CHECKPOINT,
+    Checkpoint,
+    json_line,
+    read_json,
+    read_lines,
+    write_file,
+    write_json,
+)
+from fedpriv.federation.config import Config
+from fedpriv.federation.home import now
+from fedpriv.federation.plan import Plan
+from fedpriv.federation.workplace import Workplace
+from fedpriv.ledger import Ledger
+
+__all__ = ["again", "begin"]
+
+_NO_HEAD = ""
+"""What the first checkpoint says of the ledger's head: the plan is committed after it is written."""
+
+_COMMITTED = {"config": "config.toml", "plan": "plan.json"}
+"""Files whose digests the ledger keeps."""
+
+
+def begin(
+    config: Config, run_dir: Path, work: Workplace, plan: Plan, ledger: Ledger
+) -> tuple[Checkpoint, str]:
+    """Write the run's folder, then commit the plan to the ledger.
+
+    In this order a process that dies in between leaves a run that :func:`again` takes up, and never a plan in
+    the ledger that no folder belongs to.
+    """
+    check_allowance(config, plan)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"The run's folder {run_dir} cannot be made: {error.strerror}.",
+            hint="Choose another with --run-dir.",
+        ) from None
+    run_id = secrets.token_hex(16)
+    base = work.task.evaluate(work.test)
+    checkpoint = Checkpoint(0, work.manifest.flatten(work.model), {}, _NO_HEAD)
+    checkpoint.save(run_dir / CHECKPOINT)
+    write_file(run_dir / "config.toml", config.to_toml().encode())
+    write_json(run_dir / "plan.json", plan.to_dict())
+    write_json(
+        run_dir / "run.json",
+        {
+            "run_id": run_id,
+            "config_digest": config.digest(),
+            "started": now(),
+            "base_accuracy": base.accuracy,
+        },
+    )
+    _commit(config, run_dir, work, plan, ledger, run_id=run_id)
+    return checkpoint, run_id
+
+
+def again(
+    config: Config, run_dir: Path, work: Workplace, plan: Plan, ledger: Ledger
+) -> tuple[Checkpoint, str]:
+    """Read what an earlier call left, and refuse where the configuration or the ledger is another."""
+    facts = read_json(run_dir / "run.json")
+    if facts.get("finished"):
+        raise UsageError(f"The run in {run_dir} has finished.", hint="See its report: `fedpriv report`.")
+    if facts["config_digest"] != config.digest():
+        raise UsageError(
+            f"The configuration is not the one that the run in {run_dir} was started with.",
+            hint=f"See what it was in {run_dir / 'config.toml'}, or start a new run.",
+        )
+    run_id = str(facts["run_id"])
+    checkpoint = Checkpoint.load(run_dir / CHECKPOINT)
+    fingerprint = work.dataset.fingerprint
+    if checkpoint.head == _NO_HEAD and run_id not in {run.run_id for run in ledger.runs(fingerprint)}:
+        _commit(config, run_dir, work, plan, ledger, run_id=run_id)
+    elif checkpoint.head not in {_NO_HEAD, *(row.hash.hex() for row in ledger.rows(fingerprint))}:
+        raise IntegrityError(
+            "The ledger does not hold the row that this run's checkpoint names: an older copy was put "
+            "back, or it is another ledger.",
+            hint="Restore the newest copy of the ledger; a run is never resumed on an older one.",
+        )
+    kept = [line for line in read_lines(run_dir / "rounds.jsonl") if line["round"] <= checkpoint.round]
+    write_file(run_dir / "rounds.jsonl", b"".join(json_line(line) for line in kept))
+    return checkpoint, run_id
+
+
+def _commit(
+    config: Config, run_dir: Path, work: Workplace, plan: Plan, ledger: Ledger, *, run_id: str
+) -> None:
+    """Commit the plan, with the digests of the files that say what it is; nothing is spent yet."""
+    dataset = work.dataset
+    if ledger.budget(dataset.fingerprint) is None:
+        ledger.set_budget(dataset.fingerprint, dataset.name, first_budget(config), config.privacy.delta)
+    files = {f"{name}_file": (run_dir / place).read_bytes() for name, place in _COMMITTED.items()}
+    ledger.plan(
+        run_id,
+        dataset.fingerprint,
+        event=plan.event,
+        rounds=plan.rounds,
+        details={
+            "config": config.digest(),
+            "manifest": work.manifest.digest(),
+            **{name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        },
+    )
