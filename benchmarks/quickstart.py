@@ -1,6 +1,8 @@
 """The quickstart under each trust model and without DP: accuracy on unseen films.
 
-    python benchmarks/quickstart.py [--seeds 1 2 3] [--variants no-dp central distributed local]
+    python benchmarks/quickstart.py [--scenario many-silos] [--seeds 1 2 3] [--variants no-dp local]
+
+The scenario ``quickstart`` is 8 silos at epsilon 3, ``many-silos`` 32 silos at epsilon 1.
 
 Each private variant is a complete run of ``examples/quickstart/fedpriv.toml`` with ``trust`` replaced, a
 ledger of its own and its own noise; the seed changes partition, held-out films and initial weights.
@@ -26,12 +28,17 @@ ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "examples" / "quickstart" / "fedpriv.toml"
 RESULTS = ROOT / "benchmarks" / "results" / "quickstart.json"
 NO_CLIP = 1e6
+SCENARIOS: dict[str, list[str]] = {
+    "quickstart": [],
+    "many-silos": ["partition.clients=32", "secagg.min_survivors=31", "privacy.epsilon=1.0"],
+}
 
 
-def private(trust: str, seed: int) -> dict[str, object]:
+def private(scenario: str, trust: str, seed: int) -> dict[str, object]:
     """One complete run with the given trust model."""
     with tempfile.TemporaryDirectory() as folder:
         overrides = [f"trust={trust}", f"run.seed={seed}", f"budget.ledger='{folder}/ledger.sqlite'"]
+        overrides += SCENARIOS[scenario]
         config = load_config(CONFIG, overrides)
         result = run(config, Path(folder) / "run")
     return {
@@ -43,9 +50,9 @@ def private(trust: str, seed: int) -> dict[str, object]:
     }
 
 
-def without_dp(seed: int) -> dict[str, object]:
+def without_dp(scenario: str, seed: int) -> dict[str, object]:
     """The same steps with neither clip nor noise, and no dropouts."""
-    config = load_config(CONFIG, [f"run.seed={seed}"])
+    config = load_config(CONFIG, [f"run.seed={seed}", *SCENARIOS[scenario]])
     work = prepare(config)
     gradients = RecordGradients(
         work.model, work.task, work.manifest, clip=NO_CLIP, micro_batch=config.training.micro_batch
@@ -74,22 +81,26 @@ def without_dp(seed: int) -> dict[str, object]:
 def main() -> None:
     """Run what is asked for, print a table, and merge the results into the file."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenario", choices=SCENARIOS, default="quickstart")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     parser.add_argument("--variants", nargs="+", default=["no-dp", "central", "distributed", "local"])
     options = parser.parse_args()
     recorded = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
+    scenario = options.scenario
     for seed in options.seeds:
         for variant in options.variants:
-            figures = without_dp(seed) if variant == "no-dp" else private(variant, seed)
-            recorded = [e for e in recorded if (e["variant"], e["seed"]) != (variant, seed)]
-            recorded.append({"variant": variant, "seed": seed, **figures})
-            recorded.sort(key=lambda entry: (entry["variant"], entry["seed"]))
+            figures = without_dp(scenario, seed) if variant == "no-dp" else private(scenario, variant, seed)
+            entry = {"scenario": scenario, "variant": variant, "seed": seed, **figures}
+            names = ("scenario", "variant", "seed")
+            recorded = [old for old in recorded if any(old[name] != entry[name] for name in names)]
+            recorded = sorted([*recorded, entry], key=lambda old: [str(old[name]) for name in names])
             packages = ("fedpriv", "torch", "transformers", "peft", "opacus", "dp-accounting")
             versions = {name: metadata.version(name) for name in packages}
             report = {"runs": recorded, "python": platform.python_version(), "versions": versions}
             RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+            accuracy, guess = figures["accuracy"], figures["majority"]
             print(
-                f"{variant:<12} seed {seed}: {figures['accuracy']:.4f}  (majority {figures['majority']:.4f})"
+                f"{scenario}, {variant:<12} seed {seed}: {accuracy:.4f}  (majority {guess:.4f})", flush=True
             )
 
 

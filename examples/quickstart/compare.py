@@ -8,25 +8,34 @@ import sys
 from pathlib import Path
 
 RECORDED = Path(__file__).parents[2] / "benchmarks" / "results" / "quickstart.json"
+SCENARIOS = {
+    "quickstart": "8 silos, epsilon 3",
+    "many-silos": "32 silos, epsilon 1",
+}
 ROWS = {
     "no-dp": "no DP at all (no clip, no noise)",
-    "central": "central DP, a trusted server",
-    "distributed": "distributed, as here",
+    "central": "central DP, a server trusted with the sum",
+    "distributed": "distributed, nobody trusted",
     "local": "local DP, each silo enough noise on its own",
 }
 
 
 def main(run_dir: Path) -> None:
+    """Print the recorded accuracies by scenario and trust model, and this run's."""
     result = json.loads((run_dir / "result.json").read_text())
-    recorded = json.loads(RECORDED.read_text())
+    runs = json.loads(RECORDED.read_text())["runs"]
     print()
-    print("The same job under other trust models, recorded by `python benchmarks/quickstart.py`:")
-    for name, words in ROWS.items():
-        values = [entry["accuracy"] for entry in recorded["runs"] if entry["variant"] == name]
-        if values:
-            mean, seeds = sum(values) / len(values), len(values)
-            print(f"  {words:<46} {mean:.3f}  (mean of {seeds} {'seed' if seeds == 1 else 'seeds'})")
-    print(f"  {'this run':<46} {result['accuracy']:.3f}  (majority guess {result['majority']:.3f})")
+    print("Accuracy of recorded runs of the same job (python benchmarks/quickstart.py):")
+    for scenario, what in SCENARIOS.items():
+        print(f"  {what}")
+        for variant, words in ROWS.items():
+            values = [
+                run["accuracy"] for run in runs if (run["scenario"], run["variant"]) == (scenario, variant)
+            ]
+            if values:
+                seeds = "1 seed" if len(values) == 1 else f"mean of {len(values)} seeds"
+                print(f"    {words:<46} {sum(values) / len(values):.3f}  ({seeds})")
+    print(f"  this run{'':<40} {result['accuracy']:.3f}  (majority guess {result['majority']:.3f})")
 
 
 if __name__ == "__main__":

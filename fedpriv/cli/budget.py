@@ -37,10 +37,13 @@ def budget() -> None:
 @as_json
 def show(ledger_path: Path | None, as_json: bool) -> None:
     """Show what each data set has spent of what it may spend."""
-    from fedpriv.federation.home import open_ledger
+    from fedpriv.federation.home import home, open_ledger
 
-    with open_ledger(_existing(ledger_path)) as ledger:
-        rows = [_row(ledger, entry) for entry in ledger.datasets()]
+    path = _existing(ledger_path) or home() / "ledger.sqlite"
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with open_ledger(path) as ledger:
+            rows = [_row(ledger, entry) for entry in ledger.datasets()]
     if as_json:
         print_json({"datasets": rows})
     elif not rows:

@@ -48,6 +48,6 @@ def test_the_readme_shows_the_examples_as_they_are() -> None:
     assert len(blocks) == 2
     for block in blocks:
         for line in block.splitlines():
-            code = line.split("      #")[0].strip()
+            code = line.split("  #")[0].strip()
             for word in re.findall(r"fedpriv\.\w+", code):
                 assert word in scripts, line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from parties.small_run import small_config
@@ -78,7 +80,7 @@ def test_the_noise_in_the_sum_has_the_variance_that_is_accounted(runner: RoundRu
         planned = plan.noise.sum_variance(survivors)
         assert abs(noise.var() / planned - 1) < 5 * np.sqrt(2 / noise.size)
         # One colluding client's share is not counted, and what is left is at least what is charged.
-        charged = (plan.noise.noise_multiplier * plan.grid.sensitivity) ** 2
+        charged = (Fraction(plan.noise.noise_multiplier) * plan.grid.sensitivity) ** 2
         assert planned - plan.noise.share_variance >= charged
 
 
