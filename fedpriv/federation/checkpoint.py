@@ -54,7 +54,7 @@ class Checkpoint:
         arrays: dict[str, Any] = {
             "round": np.int64(self.round),
             "parameters": self.parameters,
-            "head": np.bytes_(self.head.encode()),
+            "head": np.str_(self.head),
             **{f"optimizer.{key}": np.asarray(value) for key, value in self.optimizer.items()},
         }
         buffer = io.BytesIO()
@@ -75,9 +75,9 @@ class Checkpoint:
                     round=int(stored["round"]),
                     parameters=stored["parameters"],
                     optimizer={key[len(prefix) :]: stored[key] for key in stored if key.startswith(prefix)},
-                    head=bytes(stored["head"]).decode(),
+                    head=str(stored["head"]),
                 )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise IntegrityError(
                 f"the checkpoint {path} cannot be read: {error}",
                 hint="start a new run; what this one spent stays in the ledger",
