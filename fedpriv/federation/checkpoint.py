@@ -69,7 +69,7 @@ class Checkpoint:
             IntegrityError: the file is missing or is not a checkpoint.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 prefix = "optimizer."
                 return cls(
                     round=int(stored["round"]),
