@@ -8,49 +8,27 @@ does not answer a stage is left out of what follows; the server raises
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.crypto import SigningKey
 from fedpriv.secagg import Session, Sum
+from fedpriv.secagg.in_process import RoundClient, RoundServer
 
 __all__ = ["AggregationClient", "AggregationServer", "Aggregator"]
 
 
-class AggregationClient(Protocol):
+class AggregationClient(RoundClient, Protocol):
     """One client in one round."""
 
     def set_vector(self, residues: NDArray[np.uint64]) -> None:
         """Give the vector to be summed: residues modulo ``2**bits``, shape ``(dimension,)``."""
 
-    def handle(self, request: bytes) -> bytes:
-        """Answer one request of the server; a typed error and no change of state where it is illegal."""
 
-
-class AggregationServer(Protocol):
-    """The server in one round."""
-
-    @property
-    def stage(self) -> str:
-        """Name of the stage that waits for replies."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether :meth:`result` can be called."""
-
-    def requests(self) -> dict[int, bytes]:
-        """What to send now, by client."""
-
-    def receive(self, client_id: int, reply: bytes) -> None:
-        """Take one client's reply to the current stage."""
-
-    def advance(self) -> None:
-        """Close the stage with those who answered."""
-
-    def result(self) -> Sum:
-        """The sum over the survivors, modulo ``2**bits``."""
+AggregationServer: TypeAlias = RoundServer[Sum]
+"""The server in one round; its result is the sum over the survivors, modulo ``2**bits``."""
 
 
 class Aggregator(Protocol):
