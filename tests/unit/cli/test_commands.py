@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments, catch_exceptions=False)
 
 
-def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
+def test_help_answers_and_loads_nothing_heavy() -> None:
     program = (
         "import sys\n"
         "from fedpriv.cli import main\n"
@@ -38,14 +37,9 @@ def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
         "heavy = ('torch', 'numpy', 'pandas', 'pydantic', 'rich', 'transformers', 'cryptography')\n"
         "print([name for name in heavy if name in sys.modules])\n"
     )
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - start)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
     assert "Commands:" in done.stdout
-    assert min(times) < 0.5
 
 
 @pytest.mark.parametrize("command", ["init", "plan", "run", "report", "verify", "budget"])
