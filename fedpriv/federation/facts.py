@@ -61,6 +61,7 @@ def accesses(work: Workplace, plan: Plan) -> list[str]:
         "the number of training records, "
         + ("as declared in privacy.records" if plan.records_declared else "counted and taken as public"),
         "the names of the labels, and the removal of empty and repeated texts",
+        "the number of records whose gradient was not finite, which the report states",
         "any earlier choice of learning rate, clip or rounds made on these records, of which this run "
         "knows nothing",
     ]
