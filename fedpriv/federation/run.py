@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fedpriv import dp
 from fedpriv.crypto import SigningKey
-from fedpriv.errors import UnsafeParameters, UsageError
+from fedpriv.errors import BudgetExceeded, UnsafeParameters, UsageError
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
     Checkpoint,
@@ -149,7 +149,13 @@ class _Session:
         done = self.ledger.run(run_id).last_round or 0
         for round_ in range(done + 1, self.plan.rounds + 1):
             started = time.perf_counter()
-            self.ledger.reserve(run_id, round_)
+            try:
+                self.ledger.reserve(run_id, round_)
+            except BudgetExceeded as error:
+                if not done:
+                    raise
+                self.observer.round_lost(round_, str(error))
+                break  # the rounds that the budget paid for are a result
             outcome = runner.run(round_, parameters, self._vanishing(round_))
             if isinstance(outcome, RoundLost):
                 if not outcome.uploaded:
@@ -158,6 +164,7 @@ class _Session:
                 continue
             released = self._release(run_id, round_, outcome)
             parameters = optimizer.step(parameters, outcome.gradient)
+            done = round_
             record = self._record(run_id, round_, outcome, parameters, started)
             append_line(self.run_dir / "rounds.jsonl", record.to_dict())
             Checkpoint(round_, parameters, optimizer.state_dict(), released).save(self._checkpoint_path)

@@ -134,3 +134,35 @@ def test_the_adapter_is_the_model_of_the_last_round(tmp_path: Path) -> None:
     tensors = load_file(tmp_path / "run" / "adapter" / "fedpriv_state.safetensors")
     saved = np.concatenate([tensors[name].ravel() for name in sorted(tensors)])
     assert np.array_equal(saved, last)
+
+
+@pytest.mark.slow
+def test_a_budget_that_is_lowered_meanwhile_stops_the_run_and_keeps_what_it_paid_for(tmp_path: Path) -> None:
+    ledger_file = tmp_path / "ledger.sqlite"
+    told: list[str] = []
+
+    class Lowering:
+        def started(self, plan: Any, resumed_from: int) -> None:
+            pass
+
+        def round_finished(self, record: Any) -> None:
+            if record.round == 2:
+                with open_ledger(ledger_file) as ledger:
+                    (budget,) = ledger.datasets()
+                    ledger.set_budget(budget.dataset, budget.name, 0.5, budget.delta)
+
+        def round_lost(self, round_: int, reason: str) -> None:
+            told.append(f"{round_}: {reason}")
+
+        def finished(self, result: Any) -> None:
+            pass
+
+    result = run(small_config(tmp_path), tmp_path / "run", observer=Lowering())
+    assert result.rounds_done == 2
+    assert len(told) == 1
+    assert told[0].startswith("3: ")
+    assert "0.5" in told[0]
+    assert (result.adapter / "fedpriv_state.safetensors").is_file()
+    write(result.run_dir)
+    checked = verify(result.run_dir)
+    assert checked.ok, checked.failures
