@@ -37,13 +37,22 @@ expected_batch = 24
 """
 
 
+# A shell starts background jobs with Ctrl-C ignored, and a test run may be one; a terminal would not.
+MAIN = """
+import signal
+from fedpriv.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main(prog_name="fedpriv")
+"""
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_finished_rounds_and_says_how_to_go_on(tmp_path: Path) -> None:
     rows = [f"{'fine' if k % 2 else 'poor'} film {k},{'good' if k % 2 else 'bad'}" for k in range(200)]
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     (tmp_path / "fedpriv.toml").write_text(CONFIG)
     environment = os.environ | {"FEDPRIV_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
-    fedpriv = [sys.executable, "-m", "fedpriv.cli"]
+    fedpriv = [sys.executable, "-c", MAIN]
     process = subprocess.Popen(
         [*fedpriv, "run", "fedpriv.toml", "--set", "training.evaluate_every=1"],
         cwd=tmp_path,
