@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -62,15 +63,16 @@ class Display(Protocol):
         """The last lines; ``report`` is the page, where it could be written."""
 
 
-class _Progress:
+class _Progress(ABC):
     """What both displays share: the count of finished rounds, and the lines."""
 
     def __init__(self) -> None:
         self._done = 0
         self._rounds = 0
 
+    @abstractmethod
     def note(self, text: str) -> None:
-        raise NotImplementedError
+        """Say one line."""
 
     def kept(self, folder: Path) -> str:
         if not self._rounds:

@@ -220,12 +220,18 @@ def _composed(counted: Counted, interval: float) -> tuple[Any, float]:
     if not 1e-6 <= interval <= 1.0:
         raise UsageError(f"the discretisation interval is {interval}; use 1e-6 to 1, 1e-4 for a report")
     groups, slack = _grouped(counted)
+    return _distribution(tuple(sorted(_coarsened(groups).items())), interval), slack
+
+
+@lru_cache(maxsize=8)
+def _distribution(groups: tuple[tuple[tuple[float, float], int], ...], interval: float) -> Any:
+    """Return the composition of the groups, kept: a plan, its adversaries and its ledger ask for the same."""
     total: Any = None
-    for (multiplier, rate), count in sorted(_coarsened(groups).items()):
+    for (multiplier, rate), count in groups:
         once = _once(multiplier, rate, interval)
         composed = once.self_compose(count) if count > 1 else once
         total = composed if total is None else total.compose(composed)
-    return total, slack
+    return total
 
 
 def epsilon_pld(counted: Counted, delta: float, *, interval: float = FINAL_INTERVAL) -> float:

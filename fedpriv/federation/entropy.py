@@ -20,11 +20,6 @@ class Entropy:
 
     insecure_seed: int | None = None
 
-    @property
-    def secure(self) -> bool:
-        """Whether the streams come from the operating system."""
-        return self.insecure_seed is None
-
     def stream(self, *labels: str | int) -> Keystream:
         """A fresh AES-256-CTR keystream for the purpose that ``labels`` name."""
         if self.insecure_seed is None:

@@ -173,7 +173,8 @@ def _adversaries(
     peer = noise.event_against("peer")
     exposed = against(unmasked)
     if aggregator.hides_updates:
-        server, seen = noise.event_against("server"), against(noise.event_against("server"))
+        server = noise.event_against("server")
+        seen = against(server)
         what = f"the operator of the server{together_with(noise.max_colluders)}; sees the sums"
         if noise.trust == "central":
             what = "the operator of the server, who adds the noise and so sees the sums without it"
@@ -199,7 +200,7 @@ def _adversaries(
 
 
 def _measure(work: Workplace, config: Config) -> Estimate:
-    """Time two micro-batches of record gradients and one of evaluation."""
+    """Time two micro-batches of record gradients; an evaluation is taken as a share of that."""
     from fedpriv.training import RecordGradients
 
     batch = config.training.micro_batch

@@ -1,4 +1,4 @@
-"""How many bytes a client sends and receives in a round, counted on its messages."""
+"""How many bytes a client sends in a round, counted on its messages."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ __all__ = ["Metered"]
 
 @dataclass(slots=True)
 class Metered:
-    """A client, with its traffic counted."""
+    """A client, with what it sends counted."""
 
     client: AggregationClient
     sent: int = 0
-    received: int = 0
 
     def set_vector(self, residues: NDArray[np.uint64]) -> None:
         """Pass the vector on."""
         self.client.set_vector(residues)
 
     def handle(self, request: bytes) -> bytes:
-        """Pass the request on and count both directions."""
-        self.received += len(request)
+        """Pass the request on and count the reply."""
         reply = self.client.handle(request)
         self.sent += len(reply)
         return reply
