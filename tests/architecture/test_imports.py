@@ -18,6 +18,7 @@ LIGHT = (
     "fedpriv.encoding",
     "fedpriv.federation.config",
     "fedpriv.federation.planning",
+    "fedpriv.keystore",
     "fedpriv.ledger",
     "fedpriv.peft",
     "fedpriv.report",
