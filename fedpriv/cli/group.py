@@ -9,9 +9,11 @@ import click
 
 from fedpriv.cli.budget import budget
 from fedpriv.cli.init import init
+from fedpriv.cli.keys import keys
 from fedpriv.cli.plan import plan
 from fedpriv.cli.report import report, verify
 from fedpriv.cli.run import run
+from fedpriv.cli.secagg import secagg
 from fedpriv.errors import FedprivError
 
 __all__ = ["main"]
@@ -52,5 +54,5 @@ def main() -> None:
     """Fine-tune one model over data that nobody may see, and prove afterwards what was revealed."""
 
 
-for _command in (init, plan, run, report, verify, budget):
+for _command in (init, plan, run, report, verify, budget, keys, secagg):
     main.add_command(_command)
