@@ -5,15 +5,17 @@ from __future__ import annotations
 from fedpriv.crypto.aead import open_sealed, seal
 from fedpriv.crypto.agreement import AgreementKey, derive_key, is_safe_public
 from fedpriv.crypto.digest import canonical_json, digest, frame
-from fedpriv.crypto.prg import Keystream, apply_mask
+from fedpriv.crypto.mask_workers import MaskWorkers
+from fedpriv.crypto.prg import Keystream, add_masks
 from fedpriv.crypto.shamir import combine, split
 from fedpriv.crypto.signing import SigningKey, verify
 
 __all__ = [
     "AgreementKey",
     "Keystream",
+    "MaskWorkers",
     "SigningKey",
-    "apply_mask",
+    "add_masks",
     "canonical_json",
     "combine",
     "derive_key",

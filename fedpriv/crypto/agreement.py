@@ -38,6 +38,7 @@ class AgreementKey:
 
     seed: bytes = field(repr=False)
     public: bytes
+    _private: X25519PrivateKey = field(repr=False, compare=False)
 
     @classmethod
     def from_seed(cls, seed: bytes) -> AgreementKey:
@@ -48,7 +49,8 @@ class AgreementKey:
         """
         if not isinstance(seed, bytes) or len(seed) != SEED_BYTES:
             raise UsageError(f"An agreement key's seed is {SEED_BYTES} bytes.")
-        return cls(seed, X25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw())
+        private = X25519PrivateKey.from_private_bytes(seed)
+        return cls(seed, private.public_key().public_bytes_raw(), private)
 
     def agree(self, peer: bytes) -> bytes:
         """The 32-byte shared secret with a peer's public key; only ever given to `derive_key`.
@@ -58,8 +60,7 @@ class AgreementKey:
         """
         if not is_safe_public(peer):
             raise PeerFault("The peer's X25519 key is malformed or of low order.")
-        private = X25519PrivateKey.from_private_bytes(self.seed)
-        return private.exchange(X25519PublicKey.from_public_bytes(peer))
+        return self._private.exchange(X25519PublicKey.from_public_bytes(peer))
 
 
 def is_safe_public(public: bytes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from fedpriv.errors import UsageError
 __all__ = ["canonical_json", "digest", "frame"]
 
 DIGEST_BYTES = 32
+
+_LENGTH = struct.Struct(">Q")
 
 
 def frame(*parts: bytes) -> bytes:
@@ -24,7 +27,7 @@ def frame(*parts: bytes) -> bytes:
     >>> frame(b"ab", b"c") == frame(b"a", b"bc")
     False
     """
-    return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    return b"".join([piece for part in parts for piece in (_LENGTH.pack(len(part)), part)])
 
 
 def digest(domain: str, *parts: bytes) -> bytes:

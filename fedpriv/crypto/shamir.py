@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
+
+import numpy as np
 
 from fedpriv.crypto.field import PRIME, uniform_element
 from fedpriv.errors import UsageError
@@ -51,19 +54,33 @@ def lagrange_at_zero(points: Sequence[int]) -> tuple[int, ...]:
     """The weights with which the values at ``points`` give the value at zero.
 
     Raises:
-        UsageError: no points, or points that are not distinct and non-zero.
+        UsageError: no points, or points that are not distinct and in 1..2**31-1.
     """
-    if not points or len(set(points)) != len(points) or not all(0 < point < PRIME for point in points):
-        raise UsageError("Interpolation needs distinct points that are not zero.")
-    weights = []
-    for own in points:
-        numerator = denominator = 1
-        for other in points:
-            if other != own:
-                numerator = numerator * other % PRIME
-                denominator = denominator * (other - own) % PRIME
-        weights.append(numerator * pow(denominator, -1, PRIME) % PRIME)
-    return tuple(weights)
+    if not points or len(set(points)) != len(points) or not all(0 < point < 2**31 for point in points):
+        raise UsageError("Interpolation needs distinct points from 1 to 2**31 - 1.")
+    # The weight of x is the product of all points over x and over the product of (other - x): one inverse in
+    # all, by inverting the product of the denominators and taking it apart again (Montgomery's trick).
+    denominators = [x * product % PRIME for x, product in zip(points, _differences(points), strict=True)]
+    running = [1]
+    for denominator in denominators:
+        running.append(running[-1] * denominator % PRIME)
+    inverse = prod(points) * pow(running[-1], -1, PRIME) % PRIME
+    weights: list[int] = []
+    for denominator, before in zip(reversed(denominators), reversed(running[:-1]), strict=True):
+        weights.append(inverse * before % PRIME)
+        inverse = inverse * denominator % PRIME
+    return tuple(reversed(weights))
+
+
+def _differences(points: Sequence[int]) -> list[int]:
+    """For each point the product of (other - point), exactly; as many factors at once as 64 bits hold."""
+    ids = np.asarray(points, dtype=np.int64)
+    factors = ids[np.newaxis, :] - ids[:, np.newaxis]
+    np.fill_diagonal(factors, 1)
+    at_once = 62 // int(ids.max()).bit_length()
+    fill = -ids.size % at_once
+    factors = np.pad(factors, ((0, 0), (0, fill)), constant_values=1)
+    return [prod(row) for row in factors.reshape(ids.size, -1, at_once).prod(axis=2).tolist()]
 
 
 def combine(shares: Mapping[int, int]) -> int:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from fedpriv.crypto import Keystream, apply_mask
+from fedpriv.crypto import Keystream, add_masks, digest
 from fedpriv.crypto.prg import word_dtype
 from fedpriv.errors import UsageError
 
@@ -16,8 +20,6 @@ KEY = bytes(range(32))
 
 def test_the_stream_is_aes_256_of_the_counter() -> None:
     # FIPS 197, appendix C.3: AES-256 of 00112233..ff under 000102..1f; here the first block is of zeros.
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
     encryptor = Cipher(algorithms.AES(KEY), modes.ECB()).encryptor()
     assert encryptor.update(bytes.fromhex("00112233445566778899aabbccddeeff")).hex() == (
         "8ea2b7ca516745bfeafc49904b496089"
@@ -28,40 +30,107 @@ def test_the_stream_is_aes_256_of_the_counter() -> None:
 
 @given(st.lists(st.integers(0, 40), max_size=8))
 def test_reading_in_pieces_changes_nothing(pieces: list[int]) -> None:
-    stream = Keystream(KEY)
-    assert b"".join(stream.read(piece) for piece in pieces) == Keystream(KEY).read(sum(pieces))
+    source = Keystream(KEY)
+    assert b"".join(source.read(piece) for piece in pieces) == Keystream(KEY).read(sum(pieces))
+
+
+@pytest.mark.parametrize("size", [0, 5, 700_001])
+def test_a_buffer_is_filled_to_its_end(size: int) -> None:
+    source, buffer = Keystream(KEY), bytearray(size)
+    source.read(3)
+    source.read_into(memoryview(buffer))
+    assert buffer + source.read(4) == Keystream(KEY).read(3 + size + 4)[3:]
 
 
 def test_words_are_little_endian_and_go_on_where_reading_stopped() -> None:
-    stream, raw = Keystream(KEY), Keystream(KEY).read(27)
-    assert stream.read(3) == raw[:3]
-    words = stream.words(3)
+    pieces, raw = Keystream(KEY), Keystream(KEY).read(27)
+    assert pieces.read(3) == raw[:3]
+    words = pieces.words(3)
     assert words.dtype == np.uint64
     assert words.tolist() == [int.from_bytes(raw[3 + 8 * k : 11 + 8 * k], "little") for k in range(3)]
 
 
+def stream(key: bytes, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.frombuffer(Keystream(key).read(size * dtype.itemsize), dtype=dtype)
+
+
+def keys(count: int) -> list[bytes]:
+    return [digest("masks", number.to_bytes(4, "big")) for number in range(count)]
+
+
 @pytest.mark.parametrize("bits", [8, 16, 17, 32, 33, 62])
-@pytest.mark.parametrize("size", [0, 1, 1000, 70_001])
+@pytest.mark.parametrize("size", [0, 1, 1000, 300_001])
 def test_a_mask_is_the_stream_word_by_word(bits: int, size: int) -> None:
     dtype = word_dtype(bits)
     start = np.arange(size).astype(dtype)
     target = start.copy()
-    apply_mask(target, KEY)
-    stream = np.frombuffer(Keystream(KEY).read(size * dtype.itemsize), dtype=dtype)
-    assert np.array_equal(target, start + stream)
-    apply_mask(target, KEY, subtract=True)
+    add_masks(target, [(KEY, False)])
+    assert np.array_equal(target, start + stream(KEY, size, dtype))
+    add_masks(target, [(KEY, True)])
     assert np.array_equal(target, start)
 
 
+@pytest.mark.parametrize("bits", [16, 32, 62])
+def test_many_masks_are_added_and_subtracted_each_by_its_sign(bits: int) -> None:
+    dtype = word_dtype(bits)
+    masks = [(key, number % 3 == 0) for number, key in enumerate(keys(150))]
+    expected = np.arange(999).astype(dtype)
+    target = expected.copy()
+    for key, minus in masks:
+        mask = stream(key, 999, dtype)
+        expected = expected - mask if minus else expected + mask
+    add_masks(target, masks)
+    assert np.array_equal(target, expected)
+
+
+@pytest.mark.parametrize("bits", [16, 32, 62])
+def test_a_vector_masked_in_pieces_is_the_vector_masked_at_once(bits: int) -> None:
+    dtype = word_dtype(bits)
+    masks = [(key, number == 1) for number, key in enumerate(keys(3))]
+    whole, pieces = (np.arange(400_003).astype(dtype) for _ in range(2))
+    add_masks(whole, masks)
+    for first, last in ((131_072, 400_003), (8, 131_072), (0, 8)):
+        add_masks(pieces[first:last], masks, start=first)
+    assert np.array_equal(whole, pieces)
+
+
+def test_a_piece_begins_with_a_block_of_the_cipher() -> None:
+    for bits, step in ((16, 8), (32, 4), (62, 2)):
+        target = np.zeros(64, dtype=word_dtype(bits))
+        for start in (-step, step - 1, step + 1):
+            with pytest.raises(UsageError, match="block of the cipher"):
+                add_masks(target, [(KEY, False)], start=start)
+        add_masks(target, [(KEY, False)], start=step)
+        assert np.array_equal(target, stream(KEY, 64 + step, target.dtype)[step:])
+
+
+def test_the_counter_goes_on_above_four_billion_blocks() -> None:
+    target, words = np.zeros(4, dtype="<u4"), 4 * (2**32 + 5)
+    add_masks(target, [(KEY, False)], start=words)
+    counter = (2**32 + 5).to_bytes(16, "big")
+    encryptor = Cipher(algorithms.AES(KEY), modes.ECB()).encryptor()
+    assert target.tobytes() == encryptor.update(counter)
+
+
 def test_masks_go_only_into_whole_unsigned_words() -> None:
+    frozen = np.zeros(4, dtype=np.uint32)
+    frozen.flags.writeable = False
     for target in (
         np.zeros(4, dtype=np.int64),
         np.zeros(4, dtype=np.float32),
         np.zeros((2, 2), dtype=np.uint32),
         np.zeros(8, dtype=np.uint32)[::2],
+        frozen,
     ):
         with pytest.raises(UsageError):
-            apply_mask(target, KEY)
+            add_masks(target, [(KEY, False)])
+
+
+def test_a_bad_key_among_many_changes_nothing() -> None:
+    target = np.zeros(100, dtype=np.uint32)
+    with pytest.raises(UsageError, match="32 bytes"):
+        add_masks(target, [(KEY, False)] * 70 + [(KEY[:16], False)])
+    assert not target.any()
 
 
 def test_keys_and_sizes_are_checked() -> None:

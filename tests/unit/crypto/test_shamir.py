@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedpriv.crypto import Keystream, combine, split
@@ -66,7 +66,31 @@ def test_what_cannot_be_shared_is_refused(secret: int, threshold: int, points: l
         split(secret, threshold=threshold, points=points, rand=bytes)
 
 
-@pytest.mark.parametrize("points", [(), (0,), (1, 1), (PRIME,)])
+def _naive_weight(own: int, points: list[int]) -> int:
+    """Lagrange's formula, one inverse a factor."""
+    weight = 1
+    for other in points:
+        if other != own:
+            weight = weight * other * pow(other - own, -1, PRIME) % PRIME
+    return weight
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(1, 2000) | st.integers(1, 2**31 - 1), min_size=1, max_size=9, unique=True))
+def test_the_weights_are_those_of_the_naive_formula(points: list[int]) -> None:
+    assert lagrange_at_zero(points) == tuple(_naive_weight(own, points) for own in points)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100])
+def test_the_weights_take_a_polynomial_of_lower_degree_to_its_value_at_zero(count: int) -> None:
+    points = [7 * i + 1 for i in range(count)]
+    weights = lagrange_at_zero(points)
+    for degree in range(min(count, 4)):
+        values = [(42 + pow(point, degree, PRIME) - (degree == 0)) % PRIME for point in points]
+        assert sum(w * v for w, v in zip(weights, values, strict=True)) % PRIME == 42
+
+
+@pytest.mark.parametrize("points", [(), (0,), (1, 1), (2**31,), (PRIME,), (PRIME + 1,), (-1,)])
 def test_points_to_interpolate_from_are_checked(points: tuple[int, ...]) -> None:
     with pytest.raises(UsageError):
         lagrange_at_zero(points)

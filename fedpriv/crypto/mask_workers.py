@@ -1,0 +1,109 @@
+"""Masks added by several cores to one vector.
+
+Threads are enough: the cipher gives the interpreter's lock back while it works (pyca/cryptography 50 and
+later; with an earlier one the result is the same and no faster), and numpy does while it adds.  So the vector
+and the keys stay in this process: nothing is copied, nothing is put into shared memory, a file or a command
+line, and no worker can die alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fedpriv.crypto.prg import add_masks, check_masks
+from fedpriv.errors import UsageError
+
+__all__ = ["MaskWorkers"]
+
+# A piece below this is not worth a second thread: handing the interpreter's lock over costs what it saves.
+_LEAST_PIECE = 256 * 1024
+# Pieces above this gain nothing, and smaller ones even out cores that are not equally busy.
+_LARGEST_PIECE = 4 * 1024 * 1024
+# Where a piece may begin: a cache line, which is also a multiple of the cipher's block.
+_ALIGNMENT = 64
+
+
+class MaskWorkers:
+    """Worker threads that add masks to pieces of one vector at the same time.
+
+    Use it as a context manager, and keep it for many vectors.  Two calls at once share the workers.  It does
+    not survive a fork.
+
+    Args:
+        count: how many workers, at least 1; as many as there are cores to use.
+
+    Raises:
+        UsageError: a count below 1.
+
+    >>> import numpy as np
+    >>> with MaskWorkers(2) as workers:
+    ...     vector = np.zeros(4, dtype="<u4")
+    ...     workers.add_masks(vector, [(bytes(32), False)])
+    >>> vector[:1].tobytes().hex()
+    'dc95c078'
+    """
+
+    __slots__ = ("_count", "_pool")
+
+    def __init__(self, count: int) -> None:
+        if count < 1:
+            raise UsageError(f"Masks are added by at least one worker, not {count}.")
+        self._count = count
+        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(count, thread_name_prefix="fedpriv-masks")
+
+    def __enter__(self) -> MaskWorkers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for what is under way and end the workers.  May be called twice."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def add_masks(self, target: NDArray[Any], masks: Sequence[tuple[bytes, bool]], *, start: int = 0) -> None:
+        """The same as `fedpriv.crypto.add_masks`, word for word, by all workers.
+
+        A vector of less than 256 KiB a worker is left to fewer workers, or to the caller's own thread.
+
+        Args:
+            target: shape (count,), contiguous, of a dtype that `word_dtype` gives; changed in place.
+            masks: of each mask the key, 32 bytes, and whether to subtract it.
+            start: index of ``target[0]`` in the whole vector; ``start`` words are a multiple of 16 bytes.
+
+        Raises:
+            UsageError: as `fedpriv.crypto.add_masks`, with nothing changed; or the workers have ended.
+        """
+        if self._pool is None:
+            raise UsageError("These workers have ended.", hint="Add the masks before leaving the block.")
+        check_masks(target, masks, start)
+        step = _piece_words(target, self._count)
+        if step >= target.size:
+            add_masks(target, masks, start=start)
+            return
+        pieces = [
+            self._pool.submit(add_masks, target[first : first + step], masks, start=start + first)
+            for first in range(0, target.size, step)
+        ]
+        # All are waited for before the first fault is raised: nobody writes to the target after the return.
+        faults = [piece.exception() for piece in pieces]
+        for fault in faults:
+            if fault is not None:
+                raise fault
+
+
+def _piece_words(target: NDArray[Any], workers: int) -> int:
+    """Words in a piece, so that all workers get as many pieces of one size."""
+    workers = min(workers, max(target.nbytes // _LEAST_PIECE, 1))
+    pieces = workers * -(-target.nbytes // (workers * _LARGEST_PIECE)) if workers > 1 else 1
+    alignment = _ALIGNMENT // target.itemsize
+    return -(-target.size // (pieces * alignment)) * alignment if pieces > 1 else max(target.size, 1)
