@@ -1,7 +1,7 @@
-"""Secure aggregation with pairwise masks (Bonawitz et al. 2017) as state machines without IO.
+"""Secure aggregation with pairwise masks (Bonawitz et al. 2017, Bell et al. 2020) as machines without IO.
 
-A server and n clients exchange bytes over any transport; the server learns the sum of the survivors' vectors
-modulo ``2**bits`` and nothing else.  protocols/secagg/spec.md says what is claimed, against whom, and what is
+A server and n clients exchange bytes over any transport, round after round; the server learns the sums of the
+survivors' vectors and nothing else.  protocols/secagg/spec.md says what is claimed, against whom, and what is
 not.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from fedpriv.secagg.client import Client
 from fedpriv.secagg.cost import RoundCost, round_cost
+from fedpriv.secagg.graph_parameters import GraphParameters, graph_parameters
 from fedpriv.secagg.in_process import run_in_process
-from fedpriv.secagg.params import MAX_CLIENTS, SecAggParams, Session, Sum, least_threshold
+from fedpriv.secagg.keys import Roster
+from fedpriv.secagg.params import MAX_CLIENTS, Floors, SecAggParams, Sum, Vector, least_threshold
 from fedpriv.secagg.server import Server
 from fedpriv.secagg.states import ClientState, Stage
 from fedpriv.secagg.summation import secure_sum
@@ -19,12 +21,16 @@ __all__ = [
     "MAX_CLIENTS",
     "Client",
     "ClientState",
+    "Floors",
+    "GraphParameters",
+    "Roster",
     "RoundCost",
     "SecAggParams",
     "Server",
-    "Session",
     "Stage",
     "Sum",
+    "Vector",
+    "graph_parameters",
     "least_threshold",
     "round_cost",
     "run_in_process",

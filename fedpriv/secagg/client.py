@@ -1,4 +1,4 @@
-"""One client of one round, without IO: a request in, a reply out, or a typed error and nothing changed.
+"""One client of a run, without IO: a request in, an answer out, or a typed error and nothing changed.
 
 Bonawitz et al., Practical Secure Aggregation for Privacy-Preserving Machine Learning, CCS 2017, section 4,
 with the signed keys and the consistency check of its figure 4; protocols/secagg/spec.md is what is built.
@@ -6,34 +6,31 @@ with the signed keys and the consistency check of its figure 4; protocols/secagg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
-import numpy as np
+import msgspec
 from numpy.typing import NDArray
 
-from fedpriv.crypto.aead import NONCE_BYTES, open_sealed, seal
 from fedpriv.crypto.agreement import AgreementKey
-from fedpriv.crypto.field import ELEMENT_BYTES, decode_element, encode_element
-from fedpriv.crypto.shamir import split
-from fedpriv.crypto.signing import SigningKey, verify
-from fedpriv.encoding.packing import pack
-from fedpriv.errors import DecodeError, ProtocolViolation, UsageError
-from fedpriv.secagg.keys import (
+from fedpriv.crypto.prg import add_masks
+from fedpriv.crypto.signing import SigningKey
+from fedpriv.errors import ProtocolViolation, UsageError
+from fedpriv.secagg.client_checks import ClientChecks
+from fedpriv.secagg.client_memory import Ahead, Earlier, Memory, open_memory, seal_memory
+from fedpriv.secagg.cohort import (
     CONSISTENCY_DOMAIN,
-    SEED_BYTES,
+    SHARERS_DOMAIN,
     Cohort,
-    RoundKeys,
-    check_bundle,
-    check_roster,
     consistency_statement,
-    session_id,
+    sharers_statement,
 )
-from fedpriv.secagg.masking import Residues
+from fedpriv.secagg.dealing import Held, deal, draw_secrets, seal_shares
+from fedpriv.secagg.keys import NO_PREVIOUS, Group, Roster, Secrets, make_bundle
+from fedpriv.secagg.masking import AddMasks, Inputs, masked_parts, take_inputs
 from fedpriv.secagg.messages import (
     AdvertiseReply,
     AdvertiseRequest,
-    Bundle,
     ConsistencyReply,
     ConsistencyRequest,
     Kind,
@@ -43,289 +40,291 @@ from fedpriv.secagg.messages import (
     ShareRequest,
     UnmaskReply,
     UnmaskRequest,
-    UploadReply,
+    UploadHeader,
+    UploadPart,
     UploadRequest,
     decode_request,
     encode,
 )
-from fedpriv.secagg.params import SecAggParams, Session
+from fedpriv.secagg.params import NO_FLOORS, Floors, SecAggParams
 from fedpriv.secagg.states import ClientState, after_request
 
 __all__ = ["Client"]
 
-
-@dataclass(frozen=True, slots=True)
-class _HeldShares:
-    """What this client holds of another's secrets: a share of b and a share of s, 33 bytes each."""
-
-    seed: bytes = field(repr=False)
-    key: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """All that a client remembers of a round; a step makes a new one, so a refused step leaves the old."""
-
-    state: ClientState = ClientState.NEW
-    keys: RoundKeys | None = field(default=None, repr=False)
-    bundle: Bundle | None = None
-    cohort: Cohort | None = None
-    held: Mapping[int, _HeldShares] = field(default_factory=dict, repr=False)
-    survivors: tuple[int, ...] = ()
+_BEFORE_UPLOAD = (ClientState.NEW, ClientState.PREPARED, ClientState.ADVERTISED, ClientState.SHARED)
 
 
 class Client:
-    """One client's side of one round.
+    """One client's side of all rounds of a run.
+
+    Use: `open_round`, `set_vectors`, and then answer what the server asks with `handle`; round after round.
+    A process that is new for each message calls `save` after each of them, and `restore` in the next one.
 
     Args:
-        params: sizes and floors, as this client decided them; no message can change them (SA-9).
-        session: which round, and about which model; compared with what the server sends (SA-4, SA-5).
+        params: sizes and thresholds, as this client decided them; no message can change them (SA-9).
+        run_id: 16 bytes that name the run, as all its parties agreed beforehand.
         client_id: 1..n.
         signing_key: the Ed25519 identity that the roster lists for this client.
         roster: client -> Ed25519 public key (32 bytes), obtained from somewhere other than the server.
         rand: ``rand(n)`` gives n fresh uniform bytes, ``os.urandom`` outside of tests.
+        floors: what this client's owner insists on, whoever made ``params``.
+        masks: what expands masks: `fedpriv.crypto.add_masks`, or `MaskWorkers` for several cores.
 
     Raises:
         UsageError: a roster that does not fit, or an identity that is not the roster's.
+        UnsafeParameters: parameters below the floors.
     """
 
     def __init__(  # noqa: PLR0917 - who, in what, with which secrets: all are needed and none has a default
         self,
         params: SecAggParams,
-        session: Session,
+        run_id: bytes,
         client_id: int,
         signing_key: SigningKey,
         roster: Mapping[int, bytes],
         rand: Callable[[int], bytes],
+        *,
+        floors: Floors = NO_FLOORS,
+        masks: AddMasks = add_masks,
     ) -> None:
+        floors.check(params)
         self._params = params
-        self._roster = check_roster(params, roster)
+        self._roster = Roster.of(roster, params.clients)
         if self._roster.get(client_id) != signing_key.public:
             raise UsageError(f"The roster does not list this identity as client {client_id}.")
         self._id = client_id
         self._signing_key = signing_key
-        self._session_id = session_id(params, session, self._roster)
+        self._group = Group.of(params, run_id, self._roster)
+        self._checks = ClientChecks(params, self._roster, self._group, client_id)
         self._rand = rand
-        self._vector: NDArray[np.uint64] | None = None
-        self._memory = _Memory()
+        self._add_masks = masks
+        self._inputs: dict[str, NDArray[Any]] | None = None
+        self._memory = Memory()
 
     def __repr__(self) -> str:
-        return f"<secagg Client {self._id}, {self.state}>"
+        return f"<secagg Client {self._id}, round {self._memory.round}, {self.state}>"
 
     @property
     def state(self) -> ClientState:
-        """What this client has answered so far."""
+        """What this client has answered so far in this round."""
         return self._memory.state
 
-    def set_vector(self, residues: NDArray[np.uint64]) -> None:
-        """Give the vector to be summed; any time before the upload is asked for.
+    @property
+    def sequence(self) -> int:
+        """A number that grows with every step; whoever keeps saved states keeps the last one apart (SA-6)."""
+        return self._memory.sequence
+
+    def open_round(self, round_: int, context: bytes) -> None:
+        """Begin a round; what was left of the one before is forgotten, except keys that were made ahead.
 
         Args:
-            residues: shape (dimension,), dtype uint64, each below ``2**bits``.  Copied.
+            round_: its number, higher than that of every round before.
+            context: 32 bytes, the digest of the model and the configuration that the vectors come from.
 
         Raises:
-            UsageError: another shape or dtype, a value that does not fit (SA-8), or the upload is done.
+            UsageError: SA-6, the number is not higher; or one of the two is out of range.
         """
-        if self.state not in (ClientState.NEW, ClientState.ADVERTISED, ClientState.SHARED):
-            raise UsageError("The vector of this round has been uploaded; it cannot be replaced.")
-        if not isinstance(residues, np.ndarray) or residues.dtype != np.uint64:
-            raise UsageError("A vector to sum is a numpy array of dtype uint64.")
-        if residues.shape != (self._params.dimension,):
-            raise UsageError(f"The vector has shape {residues.shape}, not ({self._params.dimension},).")
-        if int(residues.max()) >> self._params.bits:
+        session = self._group.session(round_, context)
+        if round_ <= self._memory.round:
             raise UsageError(
-                f"A value of the vector does not fit in {self._params.bits} bits.",
-                hint="Reduce modulo 2**bits, and plan the bits so that the sum cannot wrap. [SA-8]",
+                f"Round {round_} does not come after round {self._memory.round}, which was begun.",
+                hint="Give each round a higher number than all before; a lost one is not repeated. [SA-6]",
             )
-        self._vector = residues.copy()
+        self._memory = self._memory.next_round(round_, session)
+        self._inputs = None
 
-    def handle(self, request: bytes) -> bytes:
+    def set_vectors(self, vectors: Inputs | NDArray[Any], *, copy: bool = True) -> None:
+        """Give what is to be summed in this round; any time before the upload is asked for.
+
+        Args:
+            vectors: by name, arrays of shape (dimension,) and unsigned dtype, each value below ``2**bits``;
+                an array alone is the vector 'update'.
+            copy: keep copies, in words of 2, 4 or 8 bytes.  Without it the arrays themselves are kept, and
+                must not change until the upload has been read to its end.
+
+        Raises:
+            UsageError: another name, shape or dtype, a value that does not fit (SA-8), or no round is open
+                whose upload is still to come.
+        """
+        if self.state not in _BEFORE_UPLOAD:
+            raise UsageError(
+                f"No vectors are awaited: in round {self._memory.round} this client is '{self.state}'."
+            )
+        self._inputs = take_inputs(self._params, vectors, copy=copy)
+
+    def handle(self, request: bytes) -> Iterator[bytes]:
         """Answer one request of the server.
+
+        The client has taken its step when this returns; save it before anything is sent.  The answer is one
+        message, or for the upload several, which are made as they are read.
 
         Args:
             request: the bytes of one message.
 
         Returns:
-            The bytes of the reply.
+            The messages of the answer, in order.
 
         Raises:
             DecodeError: the bytes are no message.
             ProtocolViolation: the message breaks a clause; it is not answered.
-            UsageError: the upload was asked for before `set_vector`.
+            UsageError: the upload was asked for before `set_vectors`.
             In each case nothing has changed, and the right message is still answered.
         """
         message = decode_request(request, self._params)
-        if message.session != self._session_id:
+        if message.session != self._memory.session:
             raise ProtocolViolation(
                 "The server's message belongs to another session.",
                 clause="SA-4",
                 hint="Server and client differ in run, round, parameters, roster, model or configuration.",
             )
-        following = after_request(self.state, message, consistency_check=self._params.consistency_check)
-        memory, reply = self._answer(message)
-        data = encode(reply)
-        self._memory = replace(memory, state=following)
+        following = after_request(self.state, message, malicious=self._params.malicious)
+        memory, answer = self._answer(message)
+        self._memory = msgspec.structs.replace(memory, state=following, sequence=self.sequence + 1)
         if following is ClientState.UPLOADED:
-            self._vector = None
-        return data
+            self._inputs = None
+        return answer
 
-    def _answer(self, message: Request) -> tuple[_Memory, Message]:
+    def save(self) -> bytes:
+        """All that this client remembers, encrypted under a key that only its identity gives.
+
+        Vectors that were set and not yet uploaded are not part of it.  Keep `sequence` beside it, in a place
+        that is not set back when the state is.
+        """
+        return seal_memory(self._memory, self._group, self._id, self._signing_key, self._entropy)
+
+    def restore(self, data: bytes, *, least_sequence: int) -> None:
+        """Go on from what `save` gave.
+
+        Args:
+            data: the saved state.
+            least_sequence: the last `sequence` that is known to have been reached.
+
+        Raises:
+            IntegrityError: not this client's state in this run, or one that is older (SA-6).
+        """
+        memory = open_memory(data, self._group, self._id, self._signing_key, least_sequence)
+        self._memory, self._inputs = memory, None
+
+    def _answer(self, message: Request) -> tuple[Memory, Iterator[bytes]]:
         if isinstance(message, AdvertiseRequest):
-            return self._advertise()
+            return _once(*self._advertise())
         if isinstance(message, ShareRequest):
-            return self._share(message)
+            return _once(*self._share(message))
         if isinstance(message, UploadRequest):
             return self._upload(message)
         if isinstance(message, ConsistencyRequest):
-            return self._sign(message)
-        return self._unmask(message)
+            return _once(*self._sign(message))
+        return _once(*self._unmask(message))
 
-    def _advertise(self) -> tuple[_Memory, Message]:
-        cipher, mask, seed = (self._entropy(SEED_BYTES) for _ in range(3))
-        if len({cipher, mask, seed}) < 3:
-            raise UsageError("The source of randomness repeats itself.")
-        keys = RoundKeys(AgreementKey.from_seed(cipher), AgreementKey.from_seed(mask), seed)
-        bundle = keys.bundle(self._session_id, self._id, self._signing_key)
-        reply = AdvertiseReply(session=self._session_id, sender=self._id, bundle=bundle)
-        return replace(self._memory, keys=keys, bundle=bundle), reply
+    def _advertise(self) -> tuple[Memory, Message]:
+        memory = self._memory
+        secrets = draw_secrets(memory.round, self._entropy)
+        bundle = make_bundle(self._group, self._id, secrets, NO_PREVIOUS, self._signing_key)
+        reply = AdvertiseReply(session=memory.session, sender=self._id, bundle=bundle)
+        return msgspec.structs.replace(memory, secrets=secrets, bundle=bundle, held={}), reply
 
-    def _share(self, message: ShareRequest) -> tuple[_Memory, Message]:
-        keys = self._keys()
-        seen: set[bytes] = set()
-        for bundle in message.bundles:
-            check_bundle(bundle, self._session_id, self._roster, seen)
-        cohort = Cohort.of(self._session_id, message.bundles)
-        if cohort.bundles.get(self._id) != self._memory.bundle:
-            raise ProtocolViolation("The server left out or changed this client's own keys.", clause="SA-1")
-        self._check_floor(len(cohort.bundles), "advertised")
+    def _share(self, message: ShareRequest) -> tuple[Memory, Message]:
+        memory, secrets = self._memory, self._secrets()
+        cohort = self._checks.cohort(message.view, memory)
+        own, sealed = self._deal(secrets, cohort.bundles[self._id], cohort)
+        held = {} if own is None else {self._id: own}
+        reply = ShareReply(session=memory.session, sender=self._id, shares=sealed)
+        return msgspec.structs.replace(memory, cohort=cohort, held=held), reply
 
-        points = tuple(cohort.bundles)
-        threshold = self._params.threshold
-        seed = int.from_bytes(keys.seed, "big")
-        mask_secret = int.from_bytes(keys.mask.seed, "big")
-        seed_shares = split(seed, threshold=threshold, points=points, rand=self._entropy)
-        key_shares = split(mask_secret, threshold=threshold, points=points, rand=self._entropy)
-        sealed = []
-        for peer in points:
-            if peer != self._id:
-                key = cohort.share_key(keys.cipher, self._id, peer, peer)
-                plaintext = encode_element(seed_shares[peer]) + encode_element(key_shares[peer])
-                context = cohort.share_context(self._id, peer)
-                sealed.append((peer, seal(key, self._entropy(NONCE_BYTES), plaintext, context)))
-        own = _HeldShares(encode_element(seed_shares[self._id]), encode_element(key_shares[self._id]))
-        reply = ShareReply(session=self._session_id, sender=self._id, shares=tuple(sealed))
-        return replace(self._memory, cohort=cohort, held={self._id: own}), reply
+    def _upload(self, message: UploadRequest) -> tuple[Memory, Iterator[bytes]]:
+        memory, secrets = self._memory, self._secrets()
+        if (message.view is None) != (memory.cohort is not None):
+            raise ProtocolViolation("A cohort is shown twice, or not at all.", clause="SA-17")
+        cohort = memory.cohort if message.view is None else self._checks.cohort(message.view, memory)
+        assert cohort is not None  # noqa: S101 - the check above says so, in words that mypy does not follow
+        partners = self._checks.partners(cohort, message.sharers)
+        held = {**memory.held, **self._checks.open_shares(memory, cohort, partners, message)}
+        if message.prepare and not self._params.complete:
+            raise ProtocolViolation("On a sparse graph no round is prepared ahead.", clause="SA-15")
+        if self._inputs is None:
+            raise UsageError("The upload is asked for, and no vectors have been set.")
 
-    def _upload(self, message: UploadRequest) -> tuple[_Memory, Message]:
-        keys, cohort = self._keys(), self._cohort()
-        held = dict(self._memory.held)
-        for source, sealed in message.shares:
-            if source == self._id or source not in cohort.bundles:
-                raise ProtocolViolation(
-                    f"Shares from client {source}, which is not a peer in this cohort.", clause="SA-1"
-                )
-            held[source] = self._open(keys, cohort, source, sealed)
-        self._check_floor(len(held), "shared their secrets")
-        if self._vector is None:
-            raise UsageError("The upload is asked for, and no vector has been set.")
+        names = [vector.name for vector in self._params.vectors]
+        mask_key = AgreementKey.from_seed(secrets.mask)
+        keys = [(cohort.self_mask_keys(secrets.seed, self._id, names), False)]
+        keys += [
+            (cohort.pair_mask_keys(mask_key, self._id, peer, names), self._id > peer) for peer in partners
+        ]
+        masks = {name: [(of[i], minus) for of, minus in keys] for i, name in enumerate(names)}
 
-        masked = Residues(self._params.bits, self._params.dimension)
-        masked.add(self._vector)
-        masked.add_mask(cohort.self_mask_key(keys.seed, self._id))
-        for peer in sorted(held):
-            if peer != self._id:
-                masked.add_mask(cohort.pair_mask_key(keys.mask, self._id, peer), subtract=self._id > peer)
-        vector = pack(masked.value(), self._params.bits)
-        # What comes after needs the shares only: the keys that could unmask this vector go now (SA-13).
-        memory = replace(self._memory, keys=None, held=held)
-        return memory, UploadReply(session=self._session_id, sender=self._id, vector=vector)
+        signature = None
+        if self._params.malicious and not self._params.complete:
+            statement = sharers_statement(memory.session, cohort.hash, message.sharers)
+            signature = self._signing_key.sign(SHARERS_DOMAIN, statement)
+        header = UploadHeader(
+            session=memory.session, sender=self._id, bundle=None, shares=(), signature=signature
+        )
+        earlier, ahead = Earlier(memory.round, cohort.hash), None
+        if message.prepare:
+            earlier = msgspec.structs.replace(earlier, cipher=secrets.cipher)
+            ahead, sealed = self._prepare(cohort)
+            header = msgspec.structs.replace(header, bundle=ahead.bundle, shares=sealed)
+        # What comes after needs the shares only: the keys that could unmask these vectors go now (SA-13).
+        after = msgspec.structs.replace(
+            memory,
+            secrets=None,
+            bundle=None,
+            cohort=None,
+            cohort_hash=cohort.hash,
+            holders=tuple(cohort.bundles) if self._params.complete else cohort.neighbours(self._id),
+            held=held,
+            sharers=message.sharers,
+            earlier=earlier,
+            ahead=ahead,
+        )
+        parts = masked_parts(self._params, self._inputs, masks, self._add_masks)
+        return after, self._upload_messages(header, parts)
 
-    def _open(self, keys: RoundKeys, cohort: Cohort, source: int, sealed: bytes) -> _HeldShares:
-        """Decrypt and check what another client shared with this one (SA-7)."""
-        key = cohort.share_key(keys.cipher, source, self._id, source)
-        try:
-            plaintext = open_sealed(key, sealed, cohort.share_context(source, self._id))
-            shares = plaintext[:ELEMENT_BYTES], plaintext[ELEMENT_BYTES:]
-            for share in shares:
-                decode_element(share)
-        except DecodeError as fault:
-            raise ProtocolViolation(
-                f"The shares of client {source} are not authentic.", clause="SA-7", party=source
-            ) from fault
-        return _HeldShares(*shares)
+    def _upload_messages(self, header: UploadHeader, parts: Iterator[bytes]) -> Iterator[bytes]:
+        yield encode(header)
+        for index, data in enumerate(parts):
+            yield encode(UploadPart(session=header.session, sender=self._id, part=index, data=data))
 
-    def _sign(self, message: ConsistencyRequest) -> tuple[_Memory, Message]:
-        self._check_survivors(message.survivors)
-        statement = consistency_statement(self._cohort(), self._memory.held, message.survivors)
+    def _sign(self, message: ConsistencyRequest) -> tuple[Memory, Message]:
+        memory = self._memory
+        self._checks.survivors(memory, message.survivors)
+        self._checks.uploads(memory, message)
+        statement = consistency_statement(
+            memory.session, memory.cohort_hash, memory.sharers, message.survivors
+        )
         signature = self._signing_key.sign(CONSISTENCY_DOMAIN, statement)
-        reply = ConsistencyReply(session=self._session_id, sender=self._id, signature=signature)
-        return replace(self._memory, survivors=message.survivors), reply
+        reply = ConsistencyReply(session=memory.session, sender=self._id, signature=signature)
+        return msgspec.structs.replace(memory, survivors=message.survivors), reply
 
-    def _unmask(self, message: UnmaskRequest) -> tuple[_Memory, Message]:
-        survivors, dropped = set(message.survivors), set(message.dropped)
-        held = self._memory.held
-        if not survivors.isdisjoint(dropped):
-            both = min(survivors & dropped)
-            raise ProtocolViolation(
-                f"The server calls client {both} alive and dropped at once: both kinds of its shares would "
-                "open its vector.",
-                clause="SA-3",
-            )
-        self._check_survivors(message.survivors)
-        if survivors | dropped != set(held):
-            raise ProtocolViolation(
-                "The server's lists are not the clients that shared their secrets.", clause="SA-3"
-            )
-        if self._params.consistency_check:
-            self._check_signatures(message)
-        elif message.signatures:
-            raise ProtocolViolation("Signatures in a session without the consistency check.", clause="SA-2")
+    def _unmask(self, message: UnmaskRequest) -> tuple[Memory, Message]:
+        memory = self._memory
+        survivors = self._checks.lists(memory, message)
         shares: list[tuple[int, Kind, bytes]] = []
-        for owner in sorted(held):
+        for owner, held in sorted(memory.held.items()):
             if owner in survivors:
-                shares.append((owner, "seed", held[owner].seed))
+                shares.append((owner, "seed", held.seed))
             else:
-                shares.append((owner, "key", held[owner].key))
-        reply = UnmaskReply(session=self._session_id, sender=self._id, shares=tuple(shares))
-        return _Memory(), reply
+                shares.append((owner, "key", held.key))
+        reply = UnmaskReply(session=memory.session, sender=self._id, shares=tuple(shares))
+        return memory.without_this_round(), reply
 
-    def _check_survivors(self, survivors: tuple[int, ...]) -> None:
-        """What a list of survivors must be before this client signs it or acts on it."""
-        if not set(survivors) <= set(self._memory.held):
-            raise ProtocolViolation("A client that never shared its secrets is called alive.", clause="SA-3")
-        if self._id not in survivors:
-            raise ProtocolViolation(
-                "This client is alive and the server says that it dropped: its shares would open its vector.",
-                clause="SA-3",
-            )
-        self._check_floor(len(survivors), "uploaded")
+    def _deal(
+        self, secrets: Secrets, bundle: Any, cohort: Cohort
+    ) -> tuple[Held | None, tuple[tuple[int, bytes], ...]]:
+        """Share secrets among the holders: this client's own share, and the others' sealed."""
+        peers = cohort.neighbours(self._id)
+        holders = tuple(cohort.bundles) if self._params.complete else peers
+        shares = deal(secrets, holders, self._params.threshold, self._entropy)
+        receivers = {peer: cohort.bundles[peer].cipher_key for peer in peers}
+        sealed = seal_shares(self._group, secrets, bundle, shares, receivers, self._entropy)
+        return shares.get(self._id), sealed
 
-    def _check_signatures(self, message: UnmaskRequest) -> None:
-        """At least t survivors signed the very lists that this client saw (SA-2)."""
-        if message.survivors != self._memory.survivors:
-            raise ProtocolViolation("The survivors are not those that this client signed.", clause="SA-2")
-        if len(message.signatures) < self._params.threshold:
-            raise ProtocolViolation(
-                f"{len(message.signatures)} clients signed the list of survivors, "
-                f"{self._params.threshold} are needed.",
-                clause="SA-2",
-            )
-        statement = consistency_statement(self._cohort(), self._memory.held, message.survivors)
-        for signer, signature in message.signatures:
-            if signer not in message.survivors:
-                raise ProtocolViolation(f"Client {signer} signed and is not alive.", clause="SA-2")
-            if not verify(self._roster[signer], CONSISTENCY_DOMAIN, statement, signature):
-                raise ProtocolViolation(
-                    f"Client {signer} did not sign this list of survivors.", clause="SA-2", party=signer
-                )
-
-    def _check_floor(self, count: int, what: str) -> None:
-        if count < self._params.threshold:
-            raise ProtocolViolation(
-                f"The server goes on with {count} clients that {what}; this client's floor is "
-                f"{self._params.threshold}.",
-                clause="SA-9",
-            )
+    def _prepare(self, cohort: Cohort) -> tuple[Ahead, tuple[tuple[int, bytes], ...]]:
+        """Keys and shares for the next round, bound to this round's cohort (spec, section 5)."""
+        secrets = draw_secrets(self._memory.round + 1, self._entropy)
+        bundle = make_bundle(self._group, self._id, secrets, cohort.hash, self._signing_key)
+        own, sealed = self._deal(secrets, bundle, cohort)
+        return Ahead(secrets=secrets, bundle=bundle, own=own), sealed
 
     def _entropy(self, count: int) -> bytes:
         data = self._rand(count)
@@ -333,12 +332,11 @@ class Client:
             raise UsageError(f"The source of randomness did not give {count} bytes.")
         return data
 
-    def _keys(self) -> RoundKeys:
-        if self._memory.keys is None:
+    def _secrets(self) -> Secrets:
+        if self._memory.secrets is None:
             raise UsageError("The keys of this round are gone.")
-        return self._memory.keys
+        return self._memory.secrets
 
-    def _cohort(self) -> Cohort:
-        if self._memory.cohort is None:
-            raise UsageError("There is no cohort yet.")
-        return self._memory.cohort
+
+def _once(memory: Memory, reply: Message) -> tuple[Memory, Iterator[bytes]]:
+    return memory, iter((encode(reply),))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
 __all__ = ["RoundClient", "RoundServer", "run_in_process"]
@@ -14,8 +14,8 @@ _Result = TypeVar("_Result")
 class RoundClient(Protocol):
     """What any aggregator's client is to the driver."""
 
-    def handle(self, request: bytes) -> bytes:
-        """Answer one request."""
+    def handle(self, request: bytes) -> Iterator[bytes]:
+        """Answer one request, in one message or more."""
         ...
 
 
@@ -32,12 +32,17 @@ class RoundServer(Protocol[_Result_co]):
         """Whether there is a result."""
         ...
 
-    def requests(self) -> dict[int, bytes]:
-        """What to send to whom."""
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """Who is to be sent a request."""
         ...
 
-    def receive(self, client_id: int, reply: bytes) -> None:
-        """Take in a reply."""
+    def request(self, client_id: int) -> bytes:
+        """What to send to one of them."""
+        ...
+
+    def receive(self, client_id: int, message: bytes) -> None:
+        """Take in one message of an answer."""
         ...
 
     def advance(self) -> None:
@@ -57,8 +62,9 @@ def run_in_process(
     """Run one round to its end.
 
     Args:
-        server: a fresh server.
-        clients: the clients by identifier, each with its vector set; one that is missing is unreachable.
+        server: a server with a round opened.
+        clients: the clients by identifier, each with the same round opened and its vectors set; one that is
+            missing is unreachable.
         reachable: ``reachable(stage, client_id)`` is asked before each request; where it is false, the
             request is not delivered, which is how a test or a simulation lets a client vanish.
 
@@ -71,8 +77,9 @@ def run_in_process(
     """
     while not server.finished:
         stage = server.stage
-        for client_id, request in server.requests().items():
+        for client_id in server.asked:
             if client_id in clients and reachable(stage, client_id):
-                server.receive(client_id, clients[client_id].handle(request))
+                for message in clients[client_id].handle(server.request(client_id)):
+                    server.receive(client_id, message)
         server.advance()
     return server.result()

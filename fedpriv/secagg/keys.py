@@ -1,88 +1,156 @@
-"""The key schedule: the session identifier, signed bundles, the cohort, and every key derived from them."""
+"""Identifiers and keys: what a run, a round and a client's keys are called, signed and derived from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
-from fedpriv.crypto.agreement import AgreementKey, derive_key, is_safe_public
-from fedpriv.crypto.digest import digest, frame
+import msgspec
+
+from fedpriv.crypto.agreement import AgreementKey, is_safe_public
+from fedpriv.crypto.digest import DIGEST_BYTES, digest, frame
 from fedpriv.crypto.signing import PUBLIC_BYTES, SigningKey, verify
 from fedpriv.errors import ProtocolViolation, UsageError
 from fedpriv.secagg.messages import VERSION, Bundle
-from fedpriv.secagg.params import SecAggParams, Session
+from fedpriv.secagg.params import SecAggParams
 
-__all__ = ["Cohort", "RoundKeys", "check_bundle", "check_roster", "consistency_statement", "session_id"]
+__all__ = [
+    "NAME",
+    "Group",
+    "Roster",
+    "Secrets",
+    "bundle_leaf",
+    "check_bundle",
+    "make_bundle",
+    "number",
+    "seed_commitment",
+]
 
-_NAME = "fedpriv secagg v1"
-BUNDLE_DOMAIN = f"{_NAME} bundle"
-CONSISTENCY_DOMAIN = f"{_NAME} consistency"
-# The name of the one vector of this version; part of its mask keys, so that others can stand beside it.
-_VECTOR = b"update"
-
+NAME = "fedpriv secagg v1"
 SEED_BYTES = 32
+RUN_ID_BYTES = 16
+CONTEXT_BYTES = 32
+MAX_ROUND = 2**63 - 2
+NO_PREVIOUS = bytes(DIGEST_BYTES)
+
+_BUNDLE_DOMAIN = f"{NAME} bundle"
 
 
-def check_roster(params: SecAggParams, roster: Mapping[int, bytes]) -> dict[int, bytes]:
-    """A copy of the roster once it fits: clients 1..n, each with an Ed25519 key of its own.
+class Roster(Mapping[int, bytes]):
+    """The clients' identities: client 1..n -> Ed25519 public key (32 bytes), checked once, never changed.
+
+    Obtained from somewhere other than the server.  `Client` and `Server` also take a plain mapping; parties
+    in one process save time by sharing one roster.
 
     Raises:
-        UsageError: it does not.
+        UsageError: other clients than 1..n, a key of another length, or one identity for two.
     """
-    if set(roster) != set(range(1, params.clients + 1)):
-        raise UsageError(f"The roster names other clients than 1..{params.clients}.")
-    if not all(isinstance(key, bytes) and len(key) == PUBLIC_BYTES for key in roster.values()):
-        raise UsageError(f"Each identity in the roster is a public key of {PUBLIC_BYTES} bytes.")
-    if len(set(roster.values())) != len(roster):
-        raise UsageError("Two clients of the roster have the same identity.")
-    return {client: roster[client] for client in sorted(roster)}
+
+    __slots__ = ("_keys", "digest")
+
+    def __init__(self, keys: Mapping[int, bytes]) -> None:
+        if set(keys) != set(range(1, len(keys) + 1)):
+            raise UsageError(f"A roster of {len(keys)} names the clients 1..{len(keys)}, and no others.")
+        if not all(isinstance(key, bytes) and len(key) == PUBLIC_BYTES for key in keys.values()):
+            raise UsageError(f"Each identity in the roster is a public key of {PUBLIC_BYTES} bytes.")
+        if len(set(keys.values())) != len(keys):
+            raise UsageError("Two clients of the roster have the same identity.")
+        self._keys = {client: keys[client] for client in sorted(keys)}
+        self.digest = digest(f"{NAME} roster", *(number(client) + key for client, key in self._keys.items()))
+
+    @classmethod
+    def of(cls, keys: Mapping[int, bytes], clients: int) -> Roster:
+        """The roster of n clients.
+
+        Raises:
+            UsageError: it is none, or of another number.
+        """
+        roster = keys if isinstance(keys, Roster) else cls(keys)
+        if len(roster) != clients:
+            raise UsageError(f"The roster names {len(roster)} clients and the parameters {clients}.")
+        return roster
+
+    def __getitem__(self, client: int) -> bytes:
+        return self._keys[client]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
-def session_id(params: SecAggParams, session: Session, roster: Mapping[int, bytes]) -> bytes:
-    """32 bytes that bind all that must be agreed on beforehand; never taken from the wire (SA-4, SA-5)."""
-    identities = digest(f"{_NAME} roster", *(_number(client) + roster[client] for client in sorted(roster)))
-    return digest(
-        f"{_NAME} session",
-        _number(VERSION),
-        session.run_id,
-        session.round.to_bytes(8, "big"),
-        session.context,
-        params.encode(),
-        identities,
+class Group(msgspec.Struct, frozen=True):
+    """A run as its parties name it; ``id`` (32 bytes) binds version, run, parameters and roster (SA-4)."""
+
+    id: bytes
+
+    @classmethod
+    def of(cls, params: SecAggParams, run_id: bytes, roster: Roster) -> Group:
+        """The group of a run.
+
+        Raises:
+            UsageError: a run identifier that is not 16 bytes.
+        """
+        if not isinstance(run_id, bytes) or len(run_id) != RUN_ID_BYTES:
+            raise UsageError(f"A run identifier is {RUN_ID_BYTES} bytes.")
+        return cls(digest(f"{NAME} group", number(VERSION), run_id, params.encode(), roster.digest))
+
+    def session(self, round_: int, context: bytes) -> bytes:
+        """32 bytes that name a round of the run and what it is about; never taken from the wire (SA-4, SA-5).
+
+        Raises:
+            UsageError: a round out of range, or a context that is not 32 bytes.
+        """
+        if isinstance(round_, bool) or not isinstance(round_, int) or not 0 <= round_ <= MAX_ROUND:
+            raise UsageError(f"A round is a whole number from 0 to 2**63 - 2, not {round_!r}.")
+        if not isinstance(context, bytes) or len(context) != CONTEXT_BYTES:
+            raise UsageError(f"A round's context is a digest of {CONTEXT_BYTES} bytes.")
+        return digest(f"{NAME} session", self.id, _round(round_), context)
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """A client's secrets of one round: the seeds of its keys c and s, and its self-mask seed b; 32 bytes."""
+
+    round: int
+    cipher: bytes
+    mask: bytes
+    seed: bytes
+
+    def __repr__(self) -> str:
+        """The round only."""
+        return f"<Secrets of round {self.round}>"
+
+
+def make_bundle(group: Group, client: int, secrets: Secrets, previous: bytes, signer: SigningKey) -> Bundle:
+    """The public half of a client's secrets, signed for their round."""
+    unsigned = Bundle(
+        client=client,
+        cipher_key=AgreementKey.from_seed(secrets.cipher).public,
+        mask_key=AgreementKey.from_seed(secrets.mask).public,
+        seed_commitment=seed_commitment(group, secrets.round, client, secrets.seed),
+        previous=previous,
+        signature=b"",
     )
+    signature = signer.sign(_BUNDLE_DOMAIN, _statement(group, secrets.round, unsigned))
+    return msgspec.structs.replace(unsigned, signature=signature)
 
 
-@dataclass(frozen=True, slots=True)
-class RoundKeys:
-    """A client's secrets of one round: c and s key pairs, and the self-mask seed b."""
-
-    cipher: AgreementKey = field(repr=False)
-    mask: AgreementKey = field(repr=False)
-    seed: bytes = field(repr=False)
-
-    def bundle(self, session: bytes, client: int, signer: SigningKey) -> Bundle:
-        """The public half, signed for this session."""
-        commitment = seed_commitment(session, client, self.seed)
-        statement = _bundle_statement(session, client, self.cipher.public, self.mask.public, commitment)
-        signature = signer.sign(BUNDLE_DOMAIN, statement)
-        return Bundle(client, self.cipher.public, self.mask.public, commitment, signature)
-
-
-def seed_commitment(session: bytes, client: int, seed: bytes) -> bytes:
+def seed_commitment(group: Group, round_: int, client: int, seed: bytes) -> bytes:
     """A hash commitment to b; hiding because b is 32 uniform bytes."""
-    return digest(f"{_NAME} seed commitment", session, _number(client), seed)
+    return digest(f"{NAME} seed commitment", group.id, _round(round_), number(client), seed)
 
 
-def _bundle_statement(session: bytes, client: int, cipher: bytes, mask: bytes, commitment: bytes) -> bytes:
-    return frame(session, _number(client), cipher, mask, commitment)
+def bundle_leaf(group: Group, round_: int, bundle: Bundle) -> bytes:
+    """The digest by which a bundle enters the cohort's tree and what is sealed by its owner."""
+    return digest(f"{NAME} leaf", _statement(group, round_, bundle))
 
 
-def check_bundle(bundle: Bundle, session: bytes, roster: Mapping[int, bytes], seen: set[bytes]) -> None:
+def check_bundle(group: Group, round_: int, bundle: Bundle, roster: Roster, seen: set[bytes]) -> None:
     """Refuse a bundle that breaks SA-1; add its keys to those ``seen`` if it does not.
 
     Raises:
         ProtocolViolation: SA-1, a client outside the roster, a key of low order or already seen, or a
-            signature that is not that client's over this session.
+            signature that is not that client's for this run and round.
     """
     client = bundle.client
     if client not in roster:
@@ -96,66 +164,33 @@ def check_bundle(bundle: Bundle, session: bytes, roster: Mapping[int, bytes], se
         raise ProtocolViolation(
             f"Client {client} advertised a key that is already in use.", clause="SA-1", party=client
         )
-    statement = _bundle_statement(session, client, *keys, bundle.seed_commitment)
-    if not verify(roster[client], BUNDLE_DOMAIN, statement, bundle.signature):
+    if not verify(roster[client], _BUNDLE_DOMAIN, _statement(group, round_, bundle), bundle.signature):
         raise ProtocolViolation(
-            f"The keys of client {client} are not signed by its identity for this session.",
+            f"The keys of client {client} are not signed by its identity for this round.",
             clause="SA-1",
             party=client,
-            hint="Someone replaced the keys, or that client has another roster, model or configuration.",
+            hint="Someone replaced the keys, or that client has another roster or other parameters.",
         )
     seen.update(keys)
 
 
-@dataclass(frozen=True, slots=True)
-class Cohort:
-    """The clients that advertised (U1) with their public keys, and the key schedule among them."""
-
-    session: bytes
-    bundles: Mapping[int, Bundle]
-    hash: bytes
-
-    @classmethod
-    def of(cls, session: bytes, bundles: Iterable[Bundle]) -> Cohort:
-        """The cohort of checked bundles."""
-        ordered = {bundle.client: bundle for bundle in sorted(bundles, key=lambda bundle: bundle.client)}
-        statements = (
-            _bundle_statement(session, client, b.cipher_key, b.mask_key, b.seed_commitment)
-            for client, b in ordered.items()
-        )
-        return cls(session, ordered, digest(f"{_NAME} cohort", session, *statements))
-
-    def share_key(self, own: AgreementKey, source: int, destination: int, peer: int) -> bytes:
-        """The AEAD key for shares from ``source`` to ``destination``; ``peer`` is the one not oneself."""
-        secret = own.agree(self.bundles[peer].cipher_key)
-        return self._derive(secret, b"share", _number(source), _number(destination))
-
-    def share_context(self, source: int, destination: int) -> bytes:
-        """A sealed share's associated data: type, session (with its round), cohort, source, destination."""
-        return frame(b"share", self.session, self.hash, _number(source), _number(destination))
-
-    def pair_mask_key(self, own: AgreementKey, client: int, peer: int) -> bytes:
-        """The mask key of a pair; the same for both of them, whoever computes it."""
-        low, high = sorted((client, peer))
-        secret = own.agree(self.bundles[peer].mask_key)
-        return self._derive(secret, b"pair mask", _number(low), _number(high), _VECTOR)
-
-    def self_mask_key(self, seed: bytes, client: int) -> bytes:
-        """The key of a client's own mask, from its seed b."""
-        return self._derive(seed, b"self mask", _number(client), _VECTOR)
-
-    def _derive(self, secret: bytes, purpose: bytes, *parts: bytes) -> bytes:
-        return derive_key(secret, salt=self.hash, info=(_NAME.encode(), purpose, self.session, *parts))
-
-
-def consistency_statement(cohort: Cohort, sharers: Iterable[int], survivors: Iterable[int]) -> bytes:
-    """What a client signs before it reveals shares: the session, U1 with its keys, U2 and U3."""
-    return frame(cohort.session, cohort.hash, _numbers(sharers), _numbers(survivors))
-
-
-def _number(value: int) -> bytes:
+def number(value: int) -> bytes:
+    """A client, or the version, as 4 bytes, big-endian."""
     return value.to_bytes(4, "big")
 
 
-def _numbers(values: Iterable[int]) -> bytes:
-    return b"".join(_number(value) for value in sorted(values))
+def _round(value: int) -> bytes:
+    return value.to_bytes(8, "big")
+
+
+def _statement(group: Group, round_: int, bundle: Bundle) -> bytes:
+    """What a bundle's signature covers."""
+    return frame(
+        group.id,
+        _round(round_),
+        number(bundle.client),
+        bundle.cipher_key,
+        bundle.mask_key,
+        bundle.seed_commitment,
+        bundle.previous,
+    )

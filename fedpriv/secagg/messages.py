@@ -15,9 +15,10 @@ from fedpriv.crypto.aead import OVERHEAD_BYTES
 from fedpriv.crypto.agreement import PUBLIC_BYTES
 from fedpriv.crypto.digest import DIGEST_BYTES
 from fedpriv.crypto.field import ELEMENT_BYTES
+from fedpriv.crypto.merkle import path_length
 from fedpriv.crypto.signing import SIGNATURE_BYTES
 from fedpriv.errors import DecodeError
-from fedpriv.secagg.params import MAX_CLIENTS, SecAggParams
+from fedpriv.secagg.params import MAX_CLIENTS, MAX_VECTORS, PART_VALUES, SecAggParams
 
 __all__ = [
     "VERSION",
@@ -26,14 +27,18 @@ __all__ = [
     "Bundle",
     "ConsistencyReply",
     "ConsistencyRequest",
+    "Kind",
     "Message",
     "Reply",
+    "Request",
     "ShareReply",
     "ShareRequest",
     "UnmaskReply",
     "UnmaskRequest",
-    "UploadReply",
+    "UploadHeader",
+    "UploadPart",
     "UploadRequest",
+    "View",
     "decode_reply",
     "decode_request",
     "encode",
@@ -49,23 +54,39 @@ Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length
 Sealed = Annotated[bytes, msgspec.Meta(min_length=SEALED_BYTES, max_length=SEALED_BYTES)]
 Element = Annotated[bytes, msgspec.Meta(min_length=ELEMENT_BYTES, max_length=ELEMENT_BYTES)]
 Kind = Literal["key", "seed"]
+Set = bytes
+"""A set of clients as bits, `fedpriv.secagg.members`; the reader of the message checks its length."""
 
 _T = TypeVar("_T")
-_Count = msgspec.Meta(max_length=MAX_CLIENTS)
+_PART_BYTES = 8 * PART_VALUES
+_MOST_PARTS = MAX_VECTORS * 2**13
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One client's keys for one round, signed by its identity.
 
     ``cipher_key`` is c, for the encryption of shares; ``mask_key`` is s, for the pairwise masks; both X25519.
-    ``seed_commitment`` binds the client to its self-mask seed b.
+    ``seed_commitment`` binds the client to its self-mask seed b.  ``previous`` is zero for keys made within
+    the round, and the cohort hash of the round before for keys made ahead.
     """
 
     client: ClientId
     cipher_key: PublicKey
     mask_key: PublicKey
     seed_commitment: Digest
+    previous: Digest
     signature: Signature
+
+
+class View(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client is shown of those that advertised (U1): all bundles, or its neighbours' with paths."""
+
+    members: Set
+    bundles: tuple[Bundle, ...]
+    paths: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        _check_ascending(bundle.client for bundle in self.bundles)
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
@@ -97,18 +118,14 @@ class AdvertiseReply(Message, frozen=True, kw_only=True, tag="advertise-reply"):
 class ShareRequest(Message, frozen=True, kw_only=True, tag="share-request"):
     """Server to client: these clients advertised (U1); share your secrets among them."""
 
-    bundles: Annotated[tuple[Bundle, ...], _Count]
-
-    def __post_init__(self) -> None:
-        Message.__post_init__(self)
-        _check_ascending(bundle.client for bundle in self.bundles)
+    view: View
 
 
 class ShareReply(Message, frozen=True, kw_only=True, tag="share-reply"):
-    """Client to server: one sealed pair of shares for each other client, (destination, sealed)."""
+    """Client to server: one sealed pair of shares for each other holder, (destination, sealed)."""
 
     sender: ClientId
-    shares: Annotated[tuple[tuple[ClientId, Sealed], ...], _Count]
+    shares: tuple[tuple[ClientId, Sealed], ...]
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
@@ -116,30 +133,60 @@ class ShareReply(Message, frozen=True, kw_only=True, tag="share-reply"):
 
 
 class UploadRequest(Message, frozen=True, kw_only=True, tag="upload-request"):
-    """Server to client: these clients shared (U2), and this is what they sent you, (source, sealed)."""
+    """Server to client: these clients shared (U2), and this is what they sealed for you, (source, sealed).
 
-    shares: Annotated[tuple[tuple[ClientId, Sealed], ...], _Count]
+    ``shares`` were dealt within the round, ``early`` ahead of it.  ``view`` is for a client without one.
+    ``prepare`` asks for keys and shares for the next round.
+    """
+
+    view: View | None
+    sharers: Set
+    shares: tuple[tuple[ClientId, Sealed], ...]
+    early: tuple[tuple[ClientId, Sealed], ...]
+    prepare: bool
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
         _check_ascending(source for source, _ in self.shares)
+        _check_ascending(source for source, _ in self.early)
 
 
-class UploadReply(Message, frozen=True, kw_only=True, tag="upload-reply"):
-    """Client to server: the masked vector, bit-packed."""
+class UploadHeader(Message, frozen=True, kw_only=True, tag="upload-header"):
+    """Client to server: keys and shares for the next round, if it was asked for them; the parts follow.
+
+    ``signature`` is over those that shared (U2), on a sparse graph in malicious mode.
+    """
 
     sender: ClientId
-    vector: bytes
-
-
-class ConsistencyRequest(Message, frozen=True, kw_only=True, tag="consistency-request"):
-    """Server to client: these clients uploaded (U3); sign that you saw this list."""
-
-    survivors: Annotated[tuple[ClientId, ...], _Count]
+    bundle: Bundle | None
+    shares: tuple[tuple[ClientId, Sealed], ...]
+    signature: Signature | None
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(self.survivors)
+        _check_ascending(destination for destination, _ in self.shares)
+
+
+class UploadPart(Message, frozen=True, kw_only=True, tag="upload-part"):
+    """Client to server: a piece of a masked vector, bit-packed; counted over all vectors."""
+
+    sender: ClientId
+    part: Annotated[int, msgspec.Meta(ge=0, lt=_MOST_PARTS)]
+    data: Annotated[bytes, msgspec.Meta(max_length=_PART_BYTES)]
+
+
+class ConsistencyRequest(Message, frozen=True, kw_only=True, tag="consistency-request"):
+    """Server to client: these clients uploaded (U3); sign that you saw this list.
+
+    ``uploads`` shows, on a sparse graph, that the receiver's neighbours among them uploaded under its own U2.
+    """
+
+    survivors: Set
+    uploads: tuple[tuple[ClientId, Signature], ...]
+
+    def __post_init__(self) -> None:
+        Message.__post_init__(self)
+        _check_ascending(client for client, _ in self.uploads)
 
 
 class ConsistencyReply(Message, frozen=True, kw_only=True, tag="consistency-reply"):
@@ -152,29 +199,27 @@ class ConsistencyReply(Message, frozen=True, kw_only=True, tag="consistency-repl
 class UnmaskRequest(Message, frozen=True, kw_only=True, tag="unmask-request"):
     """Server to client: reveal a share of each survivor's seed and of each dropped client's mask key.
 
-    ``signatures`` are those of the clients that signed the list of survivors (U4); empty in a session without
-    the consistency check.
+    ``signatures`` are those of the receiver's holders that signed the list of survivors; empty in semi-honest
+    mode.
     """
 
-    survivors: Annotated[tuple[ClientId, ...], _Count]
-    dropped: Annotated[tuple[ClientId, ...], _Count]
-    signatures: Annotated[tuple[tuple[ClientId, Signature], ...], _Count]
+    survivors: Set
+    dropped: Set
+    signatures: tuple[tuple[ClientId, Signature], ...]
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(self.survivors)
-        _check_ascending(self.dropped)
         _check_ascending(signer for signer, _ in self.signatures)
 
 
 class UnmaskReply(Message, frozen=True, kw_only=True, tag="unmask-reply"):
-    """Client to server: (owner, kind, share) for each client that shared.
+    """Client to server: (owner, kind, share) for each client of whom this one holds shares.
 
     One entry an owner, so the message cannot carry both kinds of share of one client.
     """
 
     sender: ClientId
-    shares: Annotated[tuple[tuple[ClientId, Kind, Element], ...], _Count]
+    shares: tuple[tuple[ClientId, Kind, Element], ...]
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
@@ -182,7 +227,7 @@ class UnmaskReply(Message, frozen=True, kw_only=True, tag="unmask-reply"):
 
 
 Request = AdvertiseRequest | ShareRequest | UploadRequest | ConsistencyRequest | UnmaskRequest
-Reply = AdvertiseReply | ShareReply | UploadReply | ConsistencyReply | UnmaskReply
+Reply = AdvertiseReply | ShareReply | UploadHeader | UploadPart | ConsistencyReply | UnmaskReply
 
 _REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
@@ -199,7 +244,7 @@ def decode_request(data: bytes, params: SecAggParams) -> Request:
     Raises:
         DecodeError: it is none, it is not in its one form, or it is longer than any can be.
     """
-    return _decode(_REQUESTS, data, _control_bytes(params))
+    return _decode(_REQUESTS, data, control_bytes(params))
 
 
 def decode_reply(data: bytes, params: SecAggParams) -> Reply:
@@ -208,12 +253,14 @@ def decode_reply(data: bytes, params: SecAggParams) -> Reply:
     Raises:
         DecodeError: it is none, it is not in its one form, or it is longer than any can be.
     """
-    return _decode(_REPLIES, data, _control_bytes(params) + params.upload_bytes)
+    return _decode(_REPLIES, data, max(control_bytes(params), _PART_BYTES + 256))
 
 
-def _control_bytes(params: SecAggParams) -> int:
-    """More than any message other than an upload takes: no list has an entry above 256 bytes a client."""
-    return 1024 + 256 * params.clients
+def control_bytes(params: SecAggParams) -> int:
+    """More than any message other than a part of an upload takes: two sets, and for each neighbour a bundle
+    with its path, or what is sealed within the round and ahead."""
+    path = DIGEST_BYTES * path_length(params.clients)
+    return 2048 + 2 * params.set_bytes + (512 + path) * (params.degree + 1)
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes, limit: int) -> _T:

@@ -1,23 +1,166 @@
-"""What all parties of a round must agree on before it starts: sizes, floors and the session."""
+"""What all parties of a run agree on before it starts: sizes, thresholds and the vectors to be summed."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.crypto.digest import frame
 from fedpriv.encoding.packing import MAX_BITS, packed_size
 from fedpriv.errors import UnsafeParameters, UsageError
+from fedpriv.secagg import members
+from fedpriv.secagg.graph_parameters import (
+    clients_of,
+    corrupt_neighbours,
+    graph_parameters,
+    log_disconnected,
+)
 
-__all__ = ["MAX_CLIENTS", "SecAggParams", "Session", "Sum", "least_threshold"]
+__all__ = [
+    "GRINDING_BITS",
+    "MAX_CLIENTS",
+    "NO_FLOORS",
+    "PART_VALUES",
+    "UPDATE",
+    "Floors",
+    "SecAggParams",
+    "Sum",
+    "Vector",
+    "least_threshold",
+]
 
 MIN_CLIENTS = 3
-MAX_CLIENTS = 1000
+MAX_COMPLETE = 1000
+MAX_CLIENTS = 1_000_000
 MAX_DIMENSION = 2**31 - 1
-RUN_ID_BYTES = 16
-CONTEXT_BYTES = 32
+MAX_VECTORS = 16
+PART_VALUES = 2**18
+"""Values in one message of an upload: at most 2 MiB, below the usual limit of 4 MiB a message."""
+
+UPDATE = "update"
+"""The name of a vector that has been given none."""
+
+SECURITY_BITS = 40
+GRINDING_BITS = 64
+"""Graphs that an adversary may try, as a power of two, for which a sparse graph pays by default."""
+
+_NAME = re.compile(r"[a-z0-9_-]{1,32}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """One vector of a session: its name, and the modulus and length that all clients give it.
+
+    Attributes:
+        name: 1 to 32 of ``a-z 0-9 _ -``; part of its mask keys.
+        bits: b, 1 to 62; the sum is modulo ``2**bits``.
+        dimension: d, 1 to 2**31 - 1.
+
+    >>> Vector.for_sum("records", clients=50, largest=10_000).bits
+    19
+    """
+
+    name: str
+    bits: int
+    dimension: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.match(self.name):
+            raise UsageError(f"A vector's name is 1 to 32 of a-z, 0-9, _ and -, not {self.name!r}.")
+        _check_range("bits", self.bits, 1, MAX_BITS)
+        _check_range("dimension", self.dimension, 1, MAX_DIMENSION)
+
+    @classmethod
+    def for_sum(
+        cls,
+        name: str,
+        *,
+        clients: int,
+        largest: int,
+        signed: bool = False,
+        noise: int = 0,
+        dimension: int = 1,
+    ) -> Vector:
+        """The narrowest vector whose sum cannot wrap (SA-8).
+
+        Args:
+            name: its name.
+            clients: n.
+            largest: the largest magnitude of one client's value.
+            signed: whether values may be negative: then the sum is read as two's complement.
+            noise: bound on the magnitude of the noise in the whole sum; implies ``signed``.
+            dimension: d.
+
+        Raises:
+            UnsafeParameters: even 62 bits could wrap.
+        """
+        for value in (largest, noise):
+            _check_range("a bound on values", value, 0, 2**128)
+        bits = max(1, (clients * largest + noise).bit_length() + int(signed or noise > 0))
+        if bits > MAX_BITS:
+            raise UnsafeParameters(
+                f"The sum of '{name}' over {clients} clients takes {bits} bits and would wrap in {MAX_BITS}.",
+                hint="Use a coarser scale or less noise. [SA-8]",
+            )
+        return cls(name, bits, dimension)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the whole vector on the wire, ⌈d·b/8⌉."""
+        return packed_size(self.bits, self.dimension)
+
+    @property
+    def parts(self) -> tuple[tuple[int, int], ...]:
+        """(first value, number of values) of each message that carries a piece of it."""
+        return tuple(
+            (start, min(PART_VALUES, self.dimension - start))
+            for start in range(0, self.dimension, PART_VALUES)
+        )
+
+    def encode(self) -> bytes:
+        """One byte string for one vector."""
+        return frame(self.name.encode("ascii"), _u64(self.bits), _u64(self.dimension))
+
+
+@dataclass(frozen=True, slots=True)
+class Floors:
+    """What a client insists on, whoever plans the run: parameters below it are refused (SA-9).
+
+    Attributes:
+        survivors: the fewest clients whose sum may be released.
+        threshold: the fewest shares that may open a secret.
+        colluders: how many clients in league with the server the run must withstand.
+    """
+
+    survivors: int = MIN_CLIENTS - 1
+    threshold: int = 2
+    colluders: int = 0
+
+    def check(self, params: SecAggParams) -> None:
+        """Refuse parameters that promise less.
+
+        Raises:
+            UnsafeParameters: they do.
+        """
+        for what, planned, least in (
+            ("fewest survivors", params.min_survivors, self.survivors),
+            ("threshold", params.threshold, self.threshold),
+            ("number of colluders to withstand", params.max_colluders, self.colluders),
+        ):
+            if planned < least:
+                raise UnsafeParameters(
+                    f"The planned {what} is {planned}; this client takes part from {least} upwards.",
+                    hint="Plan the run with more, or let the client's owner lower its floor. [SA-9]",
+                )
+
+
+NO_FLOORS = Floors()
 
 
 def least_threshold(clients: int, max_colluders: int = 0) -> int:
@@ -32,38 +175,46 @@ def least_threshold(clients: int, max_colluders: int = 0) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SecAggParams:
-    """Sizes and floors of one protocol run.  Each client is given its own copy; no message changes it.
+    """Sizes and floors of a run.  Each client is given its own copy; no message changes it.
+
+    `for_cohort` (everyone shares masks with everyone, 3 to 1000 clients) and `for_devices` (each with a few
+    others, up to a million) choose the numbers; made directly, all are checked.
 
     Attributes:
-        clients: n, the size of the roster, 3 to 1000.
-        threshold: t, how many shares open a secret and the fewest survivors whose sum is released.
-        bits: b, 1 to 62; sums are modulo ``2**bits``.
-        dimension: d, the length of each vector.
+        clients: n, the size of the roster.
+        threshold: t, how many shares open a secret.
+        vectors: what is summed, ascending by name.
         max_colluders: a, clients that may collude with the server without the guarantee being lost.
-        consistency_check: clients sign the list of survivors before they reveal shares.  Needed against a
-            server that does not follow the protocol; without it the server is trusted to follow it.
+        malicious: whether the server may deviate.  Clients then sign the list of survivors before they reveal
+            shares, and t is large enough that no two lists can be served.  Without it (semi-honest mode) the
+            server is trusted to follow the protocol; a round takes one exchange less.
+        min_survivors: m, the fewest clients whose sum is released.
+        degree: k, neighbours of each client; ``clients - 1`` is the complete graph.
+        grinding_bits: for a sparse graph in malicious mode, how many graphs an adversary may try out, as a
+            power of two; a party that follows the protocol tries none.
 
     Raises:
-        UnsafeParameters: n below 3, fewer than two honest clients, or 2t ≤ n + a.
+        UnsafeParameters: they would run and not protect; the message says why.
         UsageError: a value out of range.
 
-    >>> SecAggParams.for_cohort(8, bits=32, dimension=1000, max_colluders=1).threshold
+    >>> SecAggParams.for_cohort(8, vectors=[Vector("update", 32, 1000)], max_colluders=1).threshold
     5
     """
 
     clients: int
     threshold: int
-    bits: int
-    dimension: int
-    max_colluders: int = 0
-    consistency_check: bool = True
+    vectors: tuple[Vector, ...]
+    max_colluders: int
+    malicious: bool
+    min_survivors: int
+    degree: int
+    grinding_bits: int = GRINDING_BITS
 
     def __post_init__(self) -> None:
-        if not isinstance(self.consistency_check, bool):
-            raise UsageError("consistency_check is true or false.")
+        if not isinstance(self.malicious, bool):
+            raise UsageError("malicious is true or false.")
+        _check_vectors(self.vectors)
         _check_range("clients", self.clients, 0, MAX_CLIENTS)
-        _check_range("bits", self.bits, 1, MAX_BITS)
-        _check_range("dimension", self.dimension, 1, MAX_DIMENSION)
         if self.clients < MIN_CLIENTS:
             raise UnsafeParameters(
                 f"Secure aggregation of {self.clients} clients protects nobody: with two, each learns the "
@@ -77,82 +228,191 @@ class SecAggParams:
                 "honest, and the sum gives the last one away.",
                 hint=f"Set max_colluders to at most {self.clients - 2}. [SA-9]",
             )
-        _check_range("threshold", self.threshold, 1, self.clients)
-        least = least_threshold(self.clients, self.max_colluders)
-        if self.threshold < least:
-            raise UnsafeParameters(
-                f"A threshold of {self.threshold} of {self.clients} clients with {self.max_colluders} "
-                "colluders lets the server open two different sums.",
-                hint=f"Set it to at least {least}. [SA-9]",
-            )
+        _check_range("degree", self.degree, 2, self.clients - 1)
+        _check_range("threshold", self.threshold, 1, self.holders)
+        _check_range("min_survivors", self.min_survivors, self.threshold, self.clients)
+        _check_range("grinding_bits", self.grinding_bits, 0, 128)
+        if self.complete:
+            self._check_complete()
+        else:
+            self._check_sparse()
 
     @classmethod
     def for_cohort(
         cls,
         clients: int,
         *,
-        bits: int,
-        dimension: int,
+        vectors: tuple[Vector, ...] | list[Vector],
         max_colluders: int = 0,
         min_survivors: int | None = None,
-        consistency_check: bool = True,
+        malicious: bool = True,
     ) -> SecAggParams:
-        """The parameters with the least safe threshold, or ``min_survivors`` where that is more."""
-        threshold = max(least_threshold(clients, max_colluders), min_survivors or 0)
-        return cls(clients, threshold, bits, dimension, max_colluders, consistency_check)
+        """The complete graph with the least safe threshold; 3 to 1000 clients.
+
+        Args:
+            clients: n.
+            vectors: what is summed.
+            max_colluders: a.
+            min_survivors: m; the threshold where it is not given.
+            malicious: see the class.
+        """
+        majority = least_threshold(clients, max_colluders if malicious else 0)
+        threshold = majority if malicious else max(2, max_colluders + 1)
+        least = majority if min_survivors is None else min_survivors
+        return cls(
+            clients,
+            threshold=min(threshold, max(clients, 1)),
+            vectors=_ordered(vectors),
+            max_colluders=max_colluders,
+            malicious=malicious,
+            min_survivors=max(least, threshold),
+            degree=clients - 1,
+        )
+
+    @classmethod
+    def for_devices(
+        cls,
+        clients: int,
+        *,
+        vectors: tuple[Vector, ...] | list[Vector],
+        corrupt: float,
+        dropout: float,
+        malicious: bool = True,
+        grinding_bits: int = GRINDING_BITS,
+    ) -> SecAggParams:
+        """The sparsest safe graph for many clients (`graph_parameters`), or the complete one where none is.
+
+        Args:
+            clients: n.
+            vectors: what is summed.
+            corrupt: γ, the share of clients that may collude with the server.
+            dropout: δ, the share that may vanish in a round.
+            malicious: see the class.
+            grinding_bits: see the class; 0 where the graph cannot be influenced.
+
+        Raises:
+            UnsafeParameters: no graph serves.
+        """
+        colluders = clients_of("corrupt", corrupt, clients)
+        dropped = clients_of("dropout", dropout, clients)
+        # Their share among the fewest clients that a round may have, see _check_sparse.
+        denser = -(-colluders * clients // max(clients - dropped, 1))
+        found = graph_parameters(
+            clients,
+            corrupt=(denser + 0.5) / max(clients, 1) if denser else corrupt,
+            dropout=dropout,
+            adversary="semi-malicious" if malicious else "curious",
+            security_bits=SECURITY_BITS,
+            grinding_bits=grinding_bits if malicious else 0,
+        )
+        if found.complete:
+            return cls.for_cohort(
+                clients,
+                vectors=vectors,
+                max_colluders=colluders,
+                min_survivors=clients - dropped,
+                malicious=malicious,
+            )
+        return cls(
+            clients,
+            threshold=found.threshold,
+            vectors=_ordered(vectors),
+            max_colluders=colluders,
+            malicious=malicious,
+            min_survivors=clients - dropped,
+            degree=found.degree,
+            grinding_bits=grinding_bits,
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every client shares masks with every other."""
+        return self.degree == self.clients - 1
+
+    @property
+    def holders(self) -> int:
+        """Clients that hold shares of one: on the complete graph it holds one of its own."""
+        return self.clients if self.complete else self.degree
 
     @property
     def max_dropouts(self) -> int:
-        """How many of the n clients may vanish, n - t."""
-        return self.clients - self.threshold
+        """How many of the n clients may vanish before the sum, n - m."""
+        return self.clients - self.min_survivors
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The names of the stages that clients answer, in order."""
-        check = ("consistency",) if self.consistency_check else ()
+        """The names of the stages that clients answer, in order; a prepared round starts with the upload."""
+        check = ("consistency",) if self.malicious else ()
         return ("advertise", "share", "upload", *check, "unmask")
 
     @property
     def upload_bytes(self) -> int:
-        """Bytes of one packed vector, ⌈d·b/8⌉."""
-        return packed_size(self.bits, self.dimension)
+        """Bytes of one client's packed vectors."""
+        return sum(vector.packed_bytes for vector in self.vectors)
+
+    @property
+    def set_bytes(self) -> int:
+        """Bytes of a set of clients on the wire."""
+        return members.size(self.clients)
 
     def encode(self) -> bytes:
-        """One byte string for one set of parameters: six numbers of 8 bytes, big-endian."""
+        """One byte string for one set of parameters (protocols/secagg/spec.md, section 3)."""
         numbers = (
             self.clients,
+            self.degree,
             self.threshold,
-            self.bits,
-            self.dimension,
+            self.min_survivors,
             self.max_colluders,
-            int(self.consistency_check),
+            int(self.malicious),
         )
-        return b"".join(number.to_bytes(8, "big") for number in numbers)
+        return b"".join(map(_u64, numbers)) + frame(*(vector.encode() for vector in self.vectors))
 
+    def _check_complete(self) -> None:
+        if self.clients > MAX_COMPLETE:
+            raise UnsafeParameters(
+                f"On the complete graph {self.clients} clients would each agree on {self.degree} keys.",
+                hint=f"Above {MAX_COMPLETE} clients use SecAggParams.for_devices.",
+            )
+        if self.malicious:
+            least, why = (
+                least_threshold(self.clients, self.max_colluders),
+                "lets the server open two different sums",
+            )
+        else:
+            least, why = max(2, self.max_colluders + 1), "lets the colluders open secrets by themselves"
+        if self.threshold < least:
+            raise UnsafeParameters(
+                f"A threshold of {self.threshold} of {self.clients} clients with {self.max_colluders} "
+                f"colluders {why}.",
+                hint=f"Set it to at least {least}. [SA-9]",
+            )
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """Which round of which run this is, and about what; part of every signature and every derived key.
-
-    Attributes:
-        run_id: 16 bytes, unique to the run.
-        round: 0 to 2**63 - 1; never used twice in a run with the same identities.
-        context: 32 bytes, the digest of the model and of the configuration the vectors are computed from.
-
-    Raises:
-        UsageError: a length or number out of range.
-    """
-
-    run_id: bytes
-    round: int
-    context: bytes
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.run_id, bytes) or len(self.run_id) != RUN_ID_BYTES:
-            raise UsageError(f"A run identifier is {RUN_ID_BYTES} bytes.")
-        if not isinstance(self.context, bytes) or len(self.context) != CONTEXT_BYTES:
-            raise UsageError(f"A session's context is a digest of {CONTEXT_BYTES} bytes.")
-        _check_range("round", self.round, 0, 2**63 - 1)
+    def _check_sparse(self) -> None:
+        if self.degree % 2:
+            raise UsageError(f"The degree of a sparse graph is even, not {self.degree}.")
+        if self.min_survivors <= self.degree:
+            raise UnsafeParameters(
+                f"A graph in which each has {self.degree} neighbours needs more than "
+                f"{self.min_survivors} clients in every round.",
+                hint="Raise min_survivors, or use the complete graph (SecAggParams.for_cohort).",
+            )
+        # A server may leave honest clients out of a round, down to m, and keep all that collude (SA-9).
+        bits = SECURITY_BITS + (self.grinding_bits if self.malicious else 0)
+        removed = self.max_colluders + self.max_dropouts
+        if log_disconnected(self.clients, removed, self.degree) > -(bits + 1) * log(2):
+            raise UnsafeParameters(
+                f"With {self.degree} neighbours each, {removed} clients that collude or vanish can part "
+                "the others, and the server would learn the sum of each part.",
+                hint="Let SecAggParams.for_devices choose, or raise degree or min_survivors. [SA-9]",
+            )
+        worst = corrupt_neighbours(self.min_survivors, self.max_colluders, self.degree, security_bits=bits)
+        least = (self.degree + worst) // 2 + 1 if self.malicious else worst + 1
+        if self.threshold < least:
+            raise UnsafeParameters(
+                f"Of {self.degree} neighbours up to {worst} may collude, so a threshold of {self.threshold} "
+                "does not protect every client.",
+                hint=f"Set it to at least {least}, or let SecAggParams.for_devices choose. [SA-9]",
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,14 +420,27 @@ class Sum:
     """What a finished round gives the server.
 
     Attributes:
-        total: shape (d,), dtype uint64, the survivors' vectors summed modulo ``2**bits``.
-        survivors: the clients whose vectors are in the sum, ascending.
-        answered: for each stage, the clients that answered it, ascending.
+        vectors: by name, the survivors' vectors summed modulo ``2**bits``: shape (d,), dtype uint64.
+        survivors: the clients whose vectors are in the sums, ascending.
+        answered: for each stage, the clients that answered it, ascending; in a prepared round 'advertise' and
+            'share' name those who had done so ahead.
     """
 
-    total: NDArray[np.uint64]
+    vectors: Mapping[str, NDArray[np.uint64]]
     survivors: tuple[int, ...]
-    answered: dict[str, tuple[int, ...]]
+    answered: Mapping[str, tuple[int, ...]]
+
+
+def _ordered(vectors: tuple[Vector, ...] | list[Vector]) -> tuple[Vector, ...]:
+    return tuple(sorted(vectors, key=lambda vector: vector.name))
+
+
+def _check_vectors(vectors: tuple[Vector, ...]) -> None:
+    if not isinstance(vectors, tuple) or not all(isinstance(vector, Vector) for vector in vectors):
+        raise UsageError("The vectors of a session are a tuple of Vector.")
+    names = [vector.name for vector in vectors]
+    if not 1 <= len(names) <= MAX_VECTORS or names != sorted(set(names)):
+        raise UsageError(f"A session has 1 to {MAX_VECTORS} vectors, each with a name of its own, in order.")
 
 
 def _check_range(name: str, value: Any, least: int, most: int) -> None:
@@ -175,3 +448,7 @@ def _check_range(name: str, value: Any, least: int, most: int) -> None:
         raise UsageError(f"{name} is a whole number, not {type(value).__name__}.")
     if not least <= value <= most:
         raise UsageError(f"{name} is {value}, which does not lie in {least}..{most}.")
+
+
+def _u64(value: int) -> bytes:
+    return value.to_bytes(8, "big")

@@ -1,4 +1,4 @@
-"""The server of one round, without IO: it asks, folds in what comes, and closes one stage after another.
+"""The server of a run, without IO: it asks, folds in what comes, and closes one stage after another.
 
 Nothing that a client's safety depends on is decided here: each client checks for itself.  The server's own
 checks protect the result, and say which client broke the protocol.
@@ -6,276 +6,292 @@ checks protect the result, and say which client broke the protocol.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fedpriv.crypto.agreement import AgreementKey
-from fedpriv.crypto.field import PRIME, decode_element
-from fedpriv.crypto.shamir import lagrange_at_zero
-from fedpriv.crypto.signing import verify
-from fedpriv.encoding.packing import unpack
+from fedpriv.crypto.prg import add_masks
 from fedpriv.errors import DecodeError, ProtocolViolation, TooFewParties, UsageError
-from fedpriv.secagg.keys import (
-    CONSISTENCY_DOMAIN,
-    SEED_BYTES,
-    Cohort,
-    check_bundle,
-    check_roster,
-    consistency_statement,
-    seed_commitment,
-    session_id,
-)
-from fedpriv.secagg.masking import Residues
-from fedpriv.secagg.messages import (
-    AdvertiseReply,
-    AdvertiseRequest,
-    Bundle,
-    ConsistencyReply,
-    ConsistencyRequest,
-    Message,
-    Reply,
-    ShareReply,
-    ShareRequest,
-    UnmaskReply,
-    UnmaskRequest,
-    UploadReply,
-    UploadRequest,
-    decode_reply,
-    encode,
-)
-from fedpriv.secagg.params import SecAggParams, Session, Sum
+from fedpriv.secagg.keys import Group, Roster
+from fedpriv.secagg.masking import AddMasks
+from fedpriv.secagg.messages import decode_reply, encode
+from fedpriv.secagg.params import SecAggParams, Sum
+from fedpriv.secagg.recovery import remaining_masks
+from fedpriv.secagg.server_memory import Prepared, Record, not_this_run, open_record, seal_record
+from fedpriv.secagg.server_round import ServerRound
 from fedpriv.secagg.states import SERVER_REPLIES, SERVER_TRANSITIONS, Closing, Stage
 
 __all__ = ["Server"]
 
 
 class Server:
-    """The server's side of one round.
+    """The server's side of all rounds of a run.
 
-    Use: send ``requests()``, ``receive`` what comes back, ``advance()`` when no more is awaited; again until
-    ``finished``.  Clients that did not answer a stage are not asked again.
+    Use: `open_round`; then, until ``finished``, send `request` to each of those in ``asked``, `receive` every
+    message of what comes back, and `advance` when no more is awaited.  Clients that did not answer a stage
+    are not asked again in this round.
 
     Args:
-        params, session, roster: the same as the clients'; where they differ, no client answers.
+        params, run_id, roster: the same as the clients'; where they differ, no client answers.
+        masks: what expands masks: `fedpriv.crypto.add_masks`, or `MaskWorkers` for several cores.
 
     Raises:
         UsageError: a roster that does not fit.
     """
 
-    def __init__(self, params: SecAggParams, session: Session, roster: Mapping[int, bytes]) -> None:
+    def __init__(
+        self, params: SecAggParams, run_id: bytes, roster: Mapping[int, bytes], *, masks: AddMasks = add_masks
+    ) -> None:
         self._params = params
-        self._roster = check_roster(params, roster)
-        self._session_id = session_id(params, session, self._roster)
-        self._stage = Stage.ADVERTISE
-        self._asked = tuple(self._roster)
-        self._heard: set[int] = set()
-        self._answered: dict[str, tuple[int, ...]] = {}
-        self._bundles: dict[int, Bundle] = {}
-        self._advertised_keys: set[bytes] = set()
-        self._cohort: Cohort | None = None
-        self._mail: dict[int, dict[int, bytes]] = {}
-        self._sum = Residues(params.bits, params.dimension)
-        self._signatures: dict[int, bytes] = {}
-        # owner -> holder -> share of b or of s, whichever was asked for
-        self._shares: dict[int, dict[int, int]] = {}
-        self._total: NDArray[np.uint64] | None = None
+        self._roster = Roster.of(roster, params.clients)
+        self._group = Group.of(params, run_id, self._roster)
+        self._add_masks = masks
+        self._round = ServerRound(params, self._group, self._roster, Record())
 
     def __repr__(self) -> str:
-        return f"<secagg Server, {self._stage}, {len(self._heard)} of {len(self._asked)} answered>"
+        record = self._record
+        heard = f"{len(record.heard)} of {len(record.asked)}"
+        return f"<secagg Server, round {record.round}, {record.stage}, {heard}>"
 
     @property
     def stage(self) -> str:
-        """'advertise', 'share', 'upload', 'consistency', 'unmask', 'finished' or 'aborted'."""
-        return str(self._stage)
+        """'idle', 'advertise', 'share', 'upload', 'consistency', 'unmask', 'finished' or 'aborted'."""
+        return str(self._record.stage)
 
     @property
     def finished(self) -> bool:
         """Whether `result` can be called."""
-        return self._stage is Stage.FINISHED
+        return self._record.stage is Stage.FINISHED
 
-    def requests(self) -> dict[int, bytes]:
-        """What to send to whom in this stage; the same each time, until `advance`."""
-        return {client: encode(self._request(client)) for client in self._asked}
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """The clients that are to be sent a request in this stage, ascending."""
+        return self._record.asked
 
-    def receive(self, client_id: int, reply: bytes) -> None:
-        """Take in one reply.
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """Those of whom the answer has not come, or not wholly."""
+        return tuple(client for client in self._record.asked if client not in self._record.heard)
+
+    @property
+    def sequence(self) -> int:
+        """A number that grows with every step; see `Client.sequence`."""
+        return self._record.sequence
+
+    def open_round(
+        self, round_: int, context: bytes, *, invite: Iterable[int] | None = None, prepare: bool = False
+    ) -> None:
+        """Begin a round; what was left of the one before is given up, except keys that were made ahead.
+
+        Args:
+            round_: its number, higher than that of every round before.
+            context: 32 bytes, the digest of the model and the configuration.
+            invite: the clients to be asked for keys if they have made none ahead; all, if not given.  If none
+                is left to ask, the round starts with the upload.  Leave out who is gone for good: whoever was
+                not in the round before holds no shares of those that made keys in it, so that with too many
+                of them all are asked for new keys.
+            prepare: ask for keys and shares for the round ``round_ + 1`` together with the upload, so that it
+                takes two exchanges less; on the complete graph only.
+
+        Raises:
+            UsageError: a number that is not higher, a client that does not exist, or nobody to ask.
+        """
+        session = self._group.session(round_, context)
+        if round_ <= self._record.round:
+            raise UsageError(
+                f"Round {round_} does not come after round {self._record.round}.",
+                hint="Give each round a higher number than all before; a lost one is not repeated. [SA-6]",
+            )
+        if prepare and not self._params.complete:
+            raise UsageError("On a sparse graph no round can be prepared ahead: its graph is drawn anew.")
+        invited = set(self._roster if invite is None else invite)
+        if not invited <= self._roster.keys():
+            raise UsageError(f"Client {min(invited - self._roster.keys())} is not in the roster.")
+        ready = self._ready(round_, invited)
+        record = self._record.next_round(round_, session, prepare, ready)
+        joining = (invited | self._record.ahead.keys()) - ready.keys()
+        if len(joining) + len(record.bundles) < self._params.min_survivors:
+            raise UsageError(
+                f"{len(joining)} invited and {len(record.bundles)} prepared clients cannot be the "
+                f"{self._params.min_survivors} that a sum needs."
+            )
+        self._round = ServerRound(self._params, self._group, self._roster, record)
+        if joining:
+            self._round.ask(Stage.ADVERTISE, joining)
+        else:
+            self._close_keys(Stage.UPLOAD)
+
+    def request(self, client_id: int) -> bytes:
+        """What to send to a client in this stage; the same each time, until `advance`.
+
+        Raises:
+            UsageError: this client is not asked.
+        """
+        if not self._round.is_asked(client_id):
+            raise UsageError(f"Client {client_id} is not asked in the stage '{self.stage}'.")
+        return encode(self._round.request(client_id))
+
+    def receive(self, client_id: int, message: bytes) -> None:
+        """Take in one message.
 
         Args:
             client_id: from whom the transport says it came.
-            reply: its bytes.
+            message: its bytes.
 
         Raises:
             DecodeError: the bytes are no message.
             ProtocolViolation: the message breaks a clause.
             In both cases ``party`` is the client, nothing has changed, and the round may go on without it.
         """
+        record = self._record
         try:
-            message = decode_reply(reply, self._params)
+            reply = decode_reply(message, self._params)
         except DecodeError as fault:
             raise DecodeError(f"From client {client_id}: {fault}", party=client_id) from fault
-        if message.session != self._session_id:
+        if reply.session != record.session:
             self._refuse(client_id, "sent a message of another session", "SA-4")
-        if message.sender != client_id:
-            self._refuse(client_id, f"sent a message in the name of client {message.sender}", "SA-15")
-        if SERVER_REPLIES.get(self._stage) is not type(message):
-            self._refuse(client_id, f"sent {type(message).__name__} in the stage '{self._stage}'", "SA-15")
-        if client_id not in self._asked:
-            self._refuse(client_id, f"was not asked in the stage '{self._stage}'", "SA-15")
-        if client_id in self._heard:
-            self._refuse(client_id, f"answered the stage '{self._stage}' twice", "SA-15")
-        self._take(client_id, message)
-        self._heard.add(client_id)
+        if reply.sender != client_id:
+            self._refuse(client_id, f"sent a message in the name of client {reply.sender}", "SA-15")
+        if not isinstance(reply, SERVER_REPLIES.get(record.stage, ())):
+            self._refuse(client_id, f"sent {type(reply).__name__} in the stage '{self.stage}'", "SA-15")
+        if not self._round.is_asked(client_id):
+            self._refuse(client_id, f"was not asked in the stage '{self.stage}'", "SA-15")
+        if client_id in record.heard:
+            self._refuse(client_id, f"answered the stage '{self.stage}' twice", "SA-15")
+        if self._round.take(client_id, reply):
+            record.heard.add(client_id)
+        record.sequence += 1
 
     def advance(self) -> None:
         """Close the stage with those who answered.
 
         Raises:
-            TooFewParties: fewer than the threshold; the round is aborted.
+            TooFewParties: fewer than are needed; the round is aborted.
             ProtocolViolation: SA-12, a recovered secret is not the one committed to; the round is aborted.
-            UsageError: the round is already over.
+            UsageError: the round is over, or none was opened.
         """
-        if self._stage not in SERVER_REPLIES:
-            raise UsageError(f"The round is {self._stage}; there is no stage to close.")
-        present = tuple(sorted(self._heard))
-        if len(present) < self._params.threshold:
-            stage = self._stage
-            self._close(Closing.TOO_FEW)
-            raise TooFewParties(
-                f"{len(present)} of {len(self._asked)} clients answered the stage '{stage}', "
-                f"{self._params.threshold} are needed; the round ended without a sum.",
-                hint="Start a new round when more clients are reachable.",
-            )
-        self._answered[str(self._stage)] = present
-        if self._stage is Stage.ADVERTISE:
-            self._cohort = Cohort.of(self._session_id, self._bundles.values())
-        elif self._stage is Stage.UNMASK:
-            self._unmask(present)
-        self._asked, self._heard = present, set()
-        self._close(Closing.ENOUGH)
+        record = self._record
+        if record.stage not in SERVER_REPLIES:
+            raise UsageError(f"No stage is open: the round is '{self.stage}'.")
+        record.sequence += 1
+        heard = tuple(client for client in record.asked if client in record.heard)
+        if record.stage is Stage.ADVERTISE:
+            self._close_keys(self._following(Closing.ENOUGH if heard else Closing.NOBODY_JOINED))
+        elif record.stage is Stage.SHARE:
+            self._require(len(record.early) + len(heard), self._params.min_survivors)
+            record.answered[Stage.SHARE] = tuple(sorted((*heard, *record.early)))
+            self._round.ask(Stage.UPLOAD, self._round.reachable(record.answered[Stage.SHARE]))
+        elif record.stage is Stage.UPLOAD:
+            self._require(len(heard), self._params.min_survivors)
+            record.answered[Stage.UPLOAD] = heard
+            record.uploads = {}
+            self._round.ask(self._following(Closing.ENOUGH), self._round.reachable(heard))
+        elif record.stage is Stage.CONSISTENCY:
+            self._require(len(heard), self._params.threshold)
+            record.answered[Stage.CONSISTENCY] = heard
+            self._round.ask(Stage.UNMASK, filter(self._round.has_signatures, heard))
+        else:
+            record.answered[Stage.UNMASK] = heard
+            self._unmask()
 
     def result(self) -> Sum:
-        """The sum of the survivors.
+        """The sums of the survivors.
 
         Raises:
             UsageError: the round is not finished.
         """
-        if self._total is None:
-            raise UsageError(f"The round is not finished: it is in the stage '{self._stage}'.")
-        return Sum(self._total, self._survivors, dict(self._answered))
+        if not self.finished:
+            raise UsageError(f"The round is not finished: it is in the stage '{self.stage}'.")
+        answered = self._record.answered
+        return Sum(self._round.sum.values(), answered[Stage.UPLOAD], dict(answered))
 
-    @property
-    def _sharers(self) -> tuple[int, ...]:
-        return self._answered[Stage.SHARE]
+    def save(self, key: bytes, rand: Callable[[int], bytes]) -> bytes:
+        """All that the server remembers, encrypted under its own key of 32 bytes; keep `sequence` apart."""
+        self._record.sums = self._round.sum.words()
+        return seal_record(self._record, self._group, key, rand)
 
-    @property
-    def _survivors(self) -> tuple[int, ...]:
-        return self._answered[Stage.UPLOAD]
+    def restore(self, data: bytes, key: bytes, *, least_sequence: int) -> None:
+        """Go on from what `save` gave.
 
-    def _close(self, closing: Closing) -> None:
-        self._stage = SERVER_TRANSITIONS[self._params.consistency_check][self._stage, closing]
-        if self._stage not in SERVER_REPLIES:
-            self._asked = ()
-            self._mail.clear()
-            self._shares.clear()
-
-    def _request(self, client: int) -> Message:
-        session = self._session_id
-        if self._stage is Stage.ADVERTISE:
-            return AdvertiseRequest(session=session)
-        if self._stage is Stage.SHARE:
-            return ShareRequest(session=session, bundles=tuple(self._require_cohort().bundles.values()))
-        if self._stage is Stage.UPLOAD:
-            mail = self._mail[client]
-            shares = tuple((source, mail[source]) for source in self._sharers if source != client)
-            return UploadRequest(session=session, shares=shares)
-        survivors = self._survivors
-        if self._stage is Stage.CONSISTENCY:
-            return ConsistencyRequest(session=session, survivors=survivors)
-        dropped = tuple(sorted(set(self._sharers) - set(survivors)))
-        signatures = tuple(sorted(self._signatures.items()))
-        return UnmaskRequest(session=session, survivors=survivors, dropped=dropped, signatures=signatures)
-
-    def _take(self, client: int, message: Reply) -> None:
-        """Check a reply and keep what is in it; on an error nothing is kept."""
-        if isinstance(message, AdvertiseReply):
-            if message.bundle.client != client:
-                self._refuse(client, "sent the keys of another client", "SA-1")
-            check_bundle(message.bundle, self._session_id, self._roster, self._advertised_keys)
-            self._bundles[client] = message.bundle
-        elif isinstance(message, ShareReply):
-            others = tuple(peer for peer in self._require_cohort().bundles if peer != client)
-            if tuple(destination for destination, _ in message.shares) != others:
-                self._refuse(client, "did not share with exactly the others of the cohort", "SA-16")
-            for destination, sealed in message.shares:
-                self._mail.setdefault(destination, {})[client] = sealed
-        elif isinstance(message, UploadReply):
-            try:
-                vector = unpack(message.vector, self._params.bits, self._params.dimension)
-            except DecodeError as fault:
-                raise DecodeError(f"From client {client}: {fault}", party=client) from fault
-            self._sum.add(vector)
-        elif isinstance(message, ConsistencyReply):
-            statement = consistency_statement(self._require_cohort(), self._sharers, self._survivors)
-            if not verify(self._roster[client], CONSISTENCY_DOMAIN, statement, message.signature):
-                self._refuse(client, "did not sign the list of survivors that it was shown", "SA-2")
-            self._signatures[client] = message.signature
-        else:
-            self._take_shares(client, message)
-
-    def _take_shares(self, client: int, message: UnmaskReply) -> None:
-        survivors = set(self._survivors)
-        expected = tuple((owner, "seed" if owner in survivors else "key") for owner in self._sharers)
-        if tuple((owner, kind) for owner, kind, _ in message.shares) != expected:
-            self._refuse(client, "revealed other shares than it was asked for", "SA-16")
+        Raises:
+            IntegrityError: not this run's state, or one that is older (SA-6).
+        """
+        record = open_record(data, self._group, key, least_sequence)
         try:
-            values = [decode_element(share) for _, _, share in message.shares]
-        except DecodeError as fault:
-            raise DecodeError(f"From client {client}: {fault}", party=client) from fault
-        for owner, value in zip(self._sharers, values, strict=True):
-            self._shares.setdefault(owner, {})[client] = value
+            self._round = ServerRound(self._params, self._group, self._roster, record)
+        except (LookupError, ValueError, OverflowError) as fault:
+            raise not_this_run() from fault
 
-    def _unmask(self, present: tuple[int, ...]) -> None:
+    def _ready(self, round_: int, invited: set[int]) -> dict[int, Prepared]:
+        """Those that need not be asked for keys; nobody, where a round that they began could end too soon.
+
+        A client that was not in the cohort of the round before holds no share of those that dealt ahead in
+        it.  With all dropouts that are allowed, t clients must be left that do.
+        """
+        record, least = self._record, self._params.min_survivors
+        cohort = {client for prepared in record.ahead.values() for client in prepared.shares}
+        without_shares = invited - cohort - record.ahead.keys()
+        enough = not without_shares or least - len(without_shares) >= self._params.threshold
+        if round_ != record.round + 1 or len(record.ahead) < least or not enough:
+            return {}
+        return record.ahead
+
+    def _following(self, closing: Closing) -> Stage:
+        return SERVER_TRANSITIONS[self._params.malicious][self._record.stage, closing]
+
+    def _abort(self, closing: Closing) -> None:
+        self._record.stage = self._following(closing)
+        self._record.forget()
+
+    def _require(self, count: int, least: int) -> None:
+        if count < least:
+            stage = self.stage
+            self._abort(Closing.TOO_FEW)
+            raise TooFewParties(
+                f"{count} clients are left after the stage '{stage}' and {least} are needed: the round ends "
+                "without a sum, and nothing of any vector was revealed.",
+                hint="Run the next round when more clients can be reached.",
+            )
+
+    def _close_keys(self, following: Stage) -> None:
+        """Fix U1, and with it the cohort; ``following`` is 'share', or 'upload' where all are prepared."""
+        record = self._record
+        members = tuple(sorted(record.bundles))
+        self._require(len(members), self._params.min_survivors)
+        self._round.fix_cohort()
+        record.answered[Stage.ADVERTISE] = members
+        if following is Stage.SHARE:
+            self._round.ask(Stage.SHARE, (client for client in members if client not in record.early))
+        else:
+            record.answered[Stage.SHARE] = members
+            self._round.ask(Stage.UPLOAD, members)
+
+    def _unmask(self) -> None:
         """Recover the secrets, check each, and only then take the masks out of the sum."""
-        cohort = self._require_cohort()
-        holders = present[: self._params.threshold]
-        weights = lagrange_at_zero(holders)
-        survivors = self._survivors
-        seeds: dict[int, bytes] = {}
-        keys: dict[int, AgreementKey] = {}
-        for owner, shares in self._shares.items():
-            value = sum(w * shares[h] for w, h in zip(weights, holders, strict=True)) % PRIME
-            secret = (value % 2 ** (8 * SEED_BYTES)).to_bytes(SEED_BYTES, "big")
-            fits = value >> (8 * SEED_BYTES) == 0
-            if owner in survivors:
-                commitment = cohort.bundles[owner].seed_commitment
-                fits = fits and seed_commitment(self._session_id, owner, secret) == commitment
-                seeds[owner] = secret
-            else:
-                keys[owner] = AgreementKey.from_seed(secret)
-                fits = fits and keys[owner].public == cohort.bundles[owner].mask_key
-            if not fits:
-                self._close(Closing.MISMATCH)
-                raise ProtocolViolation(
-                    f"The shares of client {owner} do not give the secret that it signed: it shared "
-                    "something else, or a client that holds a share lied.",
-                    clause="SA-12",
-                )
-        for survivor, seed in seeds.items():
-            self._sum.add_mask(cohort.self_mask_key(seed, survivor), subtract=True)
-        for dropped, key in keys.items():
-            for survivor in survivors:
-                # The survivor added this mask if it comes first and subtracted it otherwise: do the opposite.
-                mask = cohort.pair_mask_key(key, dropped, survivor)
-                self._sum.add_mask(mask, subtract=survivor < dropped)
-        self._total = self._sum.value()
+        record = self._record
+        try:
+            masks = remaining_masks(
+                self._params,
+                self._group,
+                record.round,
+                self._round.register,
+                record.answered[Stage.SHARE],
+                self._round.answered(Stage.UPLOAD),
+                record.shares,
+            )
+        except TooFewParties:
+            self._abort(Closing.TOO_FEW)
+            raise
+        except ProtocolViolation:
+            self._abort(Closing.MISMATCH)
+            raise
+        self._round.sum.add_masks(masks, self._add_masks)
+        record.stage = self._following(Closing.ENOUGH)
+        record.forget()
 
-    def _require_cohort(self) -> Cohort:
-        if self._cohort is None:
-            raise UsageError("There is no cohort before the first stage has closed.")
-        return self._cohort
+    @property
+    def _record(self) -> Record:
+        return self._round.record
 
-    def _refuse(self, client: int, what: str, clause: str) -> NoReturn:
+    @staticmethod
+    def _refuse(client: int, what: str, clause: str) -> NoReturn:
         raise ProtocolViolation(f"Client {client} {what}.", clause=clause, party=client)

@@ -19,7 +19,8 @@ from fedpriv.secagg.messages import (
     ShareRequest,
     UnmaskReply,
     UnmaskRequest,
-    UploadReply,
+    UploadHeader,
+    UploadPart,
     UploadRequest,
 )
 
@@ -38,7 +39,9 @@ __all__ = [
 class ClientState(StrEnum):
     """What a client has answered so far in this round."""
 
+    IDLE = "idle"
     NEW = "new"
+    PREPARED = "prepared"
     ADVERTISED = "advertised"
     SHARED = "shared"
     UPLOADED = "uploaded"
@@ -49,6 +52,7 @@ class ClientState(StrEnum):
 class Stage(StrEnum):
     """What the server is waiting for."""
 
+    IDLE = "idle"
     ADVERTISE = "advertise"
     SHARE = "share"
     UPLOAD = "upload"
@@ -61,8 +65,9 @@ class Stage(StrEnum):
 class Closing(StrEnum):
     """How a stage closes."""
 
-    ENOUGH = "t or more answered"
-    TOO_FEW = "fewer than t answered"
+    ENOUGH = "enough are left"
+    NOBODY_JOINED = "enough were prepared and nobody joined"
+    TOO_FEW = "too few are left"
     MISMATCH = "a recovered secret is false"
 
 
@@ -71,11 +76,13 @@ _ServerTable = Mapping[tuple[Stage, Closing], Stage]
 
 _CLIENT_COMMON: _ClientTable = {
     (ClientState.NEW, AdvertiseRequest): ClientState.ADVERTISED,
+    (ClientState.PREPARED, AdvertiseRequest): ClientState.ADVERTISED,
     (ClientState.ADVERTISED, ShareRequest): ClientState.SHARED,
     (ClientState.SHARED, UploadRequest): ClientState.UPLOADED,
+    (ClientState.PREPARED, UploadRequest): ClientState.UPLOADED,
 }
 
-# By whether the session has the signed consistency check.
+# By whether the server may deviate: then clients sign the list of survivors.
 CLIENT_TRANSITIONS: Mapping[bool, _ClientTable] = {
     True: {
         **_CLIENT_COMMON,
@@ -87,6 +94,7 @@ CLIENT_TRANSITIONS: Mapping[bool, _ClientTable] = {
 
 _SERVER_COMMON: _ServerTable = {
     (Stage.ADVERTISE, Closing.ENOUGH): Stage.SHARE,
+    (Stage.ADVERTISE, Closing.NOBODY_JOINED): Stage.UPLOAD,
     (Stage.ADVERTISE, Closing.TOO_FEW): Stage.ABORTED,
     (Stage.SHARE, Closing.ENOUGH): Stage.UPLOAD,
     (Stage.SHARE, Closing.TOO_FEW): Stage.ABORTED,
@@ -106,23 +114,23 @@ SERVER_TRANSITIONS: Mapping[bool, _ServerTable] = {
     False: {**_SERVER_COMMON, (Stage.UPLOAD, Closing.ENOUGH): Stage.UNMASK},
 }
 
-# The one kind of reply that each stage takes.
-SERVER_REPLIES: Mapping[Stage, type[Message]] = {
-    Stage.ADVERTISE: AdvertiseReply,
-    Stage.SHARE: ShareReply,
-    Stage.UPLOAD: UploadReply,
-    Stage.CONSISTENCY: ConsistencyReply,
-    Stage.UNMASK: UnmaskReply,
+# The kinds of message that each stage takes.
+SERVER_REPLIES: Mapping[Stage, tuple[type[Message], ...]] = {
+    Stage.ADVERTISE: (AdvertiseReply,),
+    Stage.SHARE: (ShareReply,),
+    Stage.UPLOAD: (UploadHeader, UploadPart),
+    Stage.CONSISTENCY: (ConsistencyReply,),
+    Stage.UNMASK: (UnmaskReply,),
 }
 
 
-def after_request(state: ClientState, message: Message, *, consistency_check: bool) -> ClientState:
+def after_request(state: ClientState, message: Message, *, malicious: bool) -> ClientState:
     """The state in which a client's answer leaves it.
 
     Raises:
         ProtocolViolation: SA-15, the request is not the next one.
     """
-    following = CLIENT_TRANSITIONS[consistency_check].get((state, type(message)))
+    following = CLIENT_TRANSITIONS[malicious].get((state, type(message)))
     if following is None:
         raise ProtocolViolation(
             f"The server sent {type(message).__name__} to a client that is '{state}': "
@@ -135,16 +143,23 @@ def after_request(state: ClientState, message: Message, *, consistency_check: bo
 def diagrams() -> str:
     """Both tables as a Markdown page of Mermaid state diagrams (protocols/secagg/states.md)."""
     lines = ["# State diagrams", "", "Drawn from the transition tables in `fedpriv/secagg/states.py`.", ""]
-    for check in (True, False):
-        title = "with" if check else "without"
-        lines += [f"## Client, {title} the consistency check", "", "```mermaid", "stateDiagram-v2"]
-        lines += [f"    [*] --> {ClientState.NEW}"]
-        for (state, message), following in CLIENT_TRANSITIONS[check].items():
+    lines += [
+        "A round begins for a client as `prepared` if it made keys ahead, and as `new` otherwise; for the"
+    ]
+    lines += [
+        "server in the stage `upload` if all that it wants to ask are prepared, and in `advertise` otherwise."
+    ]
+    lines += [""]
+    for malicious in (True, False):
+        mode = "malicious mode" if malicious else "semi-honest mode"
+        lines += [f"## Client, {mode}", "", "```mermaid", "stateDiagram-v2"]
+        lines += [f"    [*] --> {ClientState.NEW}", f"    [*] --> {ClientState.PREPARED}"]
+        for (state, message), following in CLIENT_TRANSITIONS[malicious].items():
             lines.append(f"    {state} --> {following} : {message.__struct_config__.tag}")
         lines += [f"    {ClientState.ANSWERED} --> [*]", "```", ""]
-        lines += [f"## Server, {title} the consistency check", "", "```mermaid", "stateDiagram-v2"]
-        lines += [f"    [*] --> {Stage.ADVERTISE}"]
-        for (stage, closing), next_stage in SERVER_TRANSITIONS[check].items():
+        lines += [f"## Server, {mode}", "", "```mermaid", "stateDiagram-v2"]
+        lines += [f"    [*] --> {Stage.ADVERTISE}", f"    [*] --> {Stage.UPLOAD}"]
+        for (stage, closing), next_stage in SERVER_TRANSITIONS[malicious].items():
             lines.append(f"    {stage} --> {next_stage} : {closing}")
         lines += [f"    {Stage.FINISHED} --> [*]", f"    {Stage.ABORTED} --> [*]", "```", ""]
     return "\n".join(lines).rstrip("\n") + "\n"

@@ -15,7 +15,7 @@ from fedpriv.encoding.packing import MAX_BITS
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.secagg.client import Client
 from fedpriv.secagg.in_process import run_in_process
-from fedpriv.secagg.params import MIN_CLIENTS, SecAggParams, Session, least_threshold
+from fedpriv.secagg.params import MIN_CLIENTS, UPDATE, SecAggParams, Vector
 from fedpriv.secagg.server import Server
 
 __all__ = ["secure_sum"]
@@ -24,7 +24,7 @@ __all__ = ["secure_sum"]
 def secure_sum(
     vectors: Sequence[NDArray[np.integer[Any]]],
     *,
-    threshold: int | None = None,
+    min_survivors: int | None = None,
     bits: int = MAX_BITS,
     rand: Callable[[int], bytes] = os.urandom,
 ) -> NDArray[np.int64]:
@@ -36,7 +36,7 @@ def secure_sum(
 
     Args:
         vectors: at least 3 arrays of one shape and of integer dtype, signed or not; one a client.
-        threshold: t; the least safe one if it is not given.
+        min_survivors: m, the fewest vectors that may be summed; the least safe number if it is not given.
         bits: sums are exact while they lie in -2**(bits-1) .. 2**(bits-1) - 1; at most 62.
         rand: source of entropy.
 
@@ -44,7 +44,7 @@ def secure_sum(
         The sum, of the shape of the vectors, dtype int64.
 
     Raises:
-        UnsafeParameters: fewer than 3 vectors, or a threshold that is too low.
+        UnsafeParameters: fewer than 3 vectors, or ``min_survivors`` that is too high.
         UsageError: shapes that differ, dtypes that are not integer, or a sum that could overflow.
 
     >>> secure_sum([np.array([1, -2]), np.array([10, 20]), np.array([-100, 200])]).tolist()
@@ -58,22 +58,22 @@ def secure_sum(
         )
     _check_arrays(arrays, bits)
     count, shape = len(arrays), arrays[0].shape
-    params = SecAggParams(
-        clients=count,
-        threshold=least_threshold(count) if threshold is None else threshold,
-        bits=bits,
-        dimension=arrays[0].size,
+    params = SecAggParams.for_cohort(
+        count, vectors=[Vector(UPDATE, bits, arrays[0].size)], min_survivors=min_survivors
     )
-    session = Session(rand(16), 0, digest("fedpriv secure_sum", repr(shape).encode()))
+    run_id, context = rand(16), digest("fedpriv secure_sum", repr(shape).encode())
     identities = {client: SigningKey.from_seed(rand(32)) for client in range(1, count + 1)}
     roster = {client: identity.public for client, identity in identities.items()}
+    server = Server(params, run_id, roster)
+    server.open_round(0, context)
     clients = {}
     modulus_mask = np.uint64((1 << bits) - 1)
     for client, (identity, array) in enumerate(zip(identities.values(), arrays, strict=True), start=1):
-        clients[client] = Client(params, session, client, identity, roster, rand)
+        clients[client] = Client(params, run_id, client, identity, roster, rand)
+        clients[client].open_round(0, context)
         # Two's complement: the low bits of a negative number are its residue modulo 2**bits.
-        clients[client].set_vector(array.reshape(-1).astype(np.int64).view(np.uint64) & modulus_mask)
-    total = run_in_process(Server(params, session, roster), clients).total
+        clients[client].set_vectors(array.reshape(-1).astype(np.int64).view(np.uint64) & modulus_mask)
+    total = run_in_process(server, clients).vectors[UPDATE]
     # Shift the sign bit to the top and back: the arithmetic shift fills in the sign.
     spare = 64 - bits
     return ((total << np.uint64(spare)).view(np.int64) >> np.int64(spare)).reshape(shape)

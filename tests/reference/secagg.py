@@ -1,398 +1,416 @@
-"""The secure summation protocol once more, written from protocols/secagg/spec.md and nothing else.
+"""The secure summation protocol once more, written from protocols/secagg/ and nothing else.
 
-Slow and obvious on purpose: Python integers, one function for one line of the spec, MessagePack by hand.  It
-shares no code with the package, so that the two can only agree where the spec says so.
+Slow and obvious on purpose: everything is kept, nothing is streamed, and all the server's work is done when a
+stage closes.  It shares no code with the package, so that the two can only agree where the spec says so.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from reference.secagg_wire import Message, Refused, check_shape, pack_message, require, unpack_message
+from reference.graph import neighbours
+from reference.secagg_primitives import (
+    N,
+    P,
+    dh,
+    frame,
+    hash_,
+    identity_public,
+    is_good_key,
+    is_signed,
+    kdf,
+    mask,
+    pack,
+    set_bytes,
+    set_members,
+    share_secret,
+    sign,
+    tree,
+    tree_root,
+    u32,
+    u64,
+    x25519_public,
+)
+from reference.secagg_wire import (
+    REQUESTS,
+    Message,
+    Refused,
+    check_shape,
+    pack_message,
+    require,
+    unpack_message,
+)
 
-N = "fedpriv secagg v1"
-P = 2**256 + 297
-
-
-# Section 2: notation and primitives
-
-
-def u32(x: int) -> bytes:
-    return x.to_bytes(4, "big")
-
-
-def u64(x: int) -> bytes:
-    return x.to_bytes(8, "big")
-
-
-def frame(*parts: bytes) -> bytes:
-    return b"".join(u64(len(part)) + part for part in parts)
-
-
-def hash_(domain: str, *parts: bytes) -> bytes:
-    return hashlib.sha256(frame(domain.encode(), *parts)).digest()
-
-
-def sign(seed: bytes, domain: str, message: bytes) -> bytes:
-    signed = frame(b"fedpriv signature v1", domain.encode(), message)
-    return Ed25519PrivateKey.from_private_bytes(seed).sign(signed)
-
-
-def is_signed(public: bytes, domain: str, message: bytes, signature: bytes) -> bool:
-    signed = frame(b"fedpriv signature v1", domain.encode(), message)
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, signed)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-def identity_public(seed: bytes) -> bytes:
-    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-
-
-def x25519_public(seed: bytes) -> bytes:
-    return X25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-
-
-def dh(seed: bytes, public: bytes) -> bytes:
-    return X25519PrivateKey.from_private_bytes(seed).exchange(X25519PublicKey.from_public_bytes(public))
-
-
-def is_good_key(public: bytes) -> bool:
-    """Below 2^255 - 19, and agreement with it does not give zero."""
-    if int.from_bytes(public, "little") >= 2**255 - 19:
-        return False
-    try:
-        dh(bytes(range(32)), public)
-    except ValueError:
-        return False
-    return True
-
-
-def kdf(secret: bytes, salt: bytes, *parts: bytes) -> bytes:
-    """HKDF-SHA256 of RFC 5869, written out for one block of output."""
-    extracted = hmac.new(salt, secret, hashlib.sha256).digest()
-    return hmac.new(extracted, frame(*parts) + b"\x01", hashlib.sha256).digest()
-
-
-def keystream(key: bytes, length: int) -> bytes:
-    return Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(length))
-
-
-def mask(key: bytes, b: int, d: int) -> list[int]:
-    w = 2 if b <= 16 else 4 if b <= 32 else 8
-    stream = keystream(key, w * d)
-    return [int.from_bytes(stream[w * k : w * k + w], "little") % 2**b for k in range(d)]
-
-
-def pack(values: list[int], b: int) -> bytes:
-    bits = sum(value << (k * b) for k, value in enumerate(values))
-    return bits.to_bytes((len(values) * b + 7) // 8, "little")
-
-
-def unpack(data: bytes, b: int, d: int) -> list[int]:
-    require(len(data) == (d * b + 7) // 8, "decode")
-    bits = int.from_bytes(data, "little")
-    require(bits < 2 ** (d * b), "decode")
-    return [(bits >> (k * b)) % 2**b for k in range(d)]
-
-
-def share_secret(secret: bytes, t: int, points: list[int], rand: Callable[[int], bytes]) -> dict[int, int]:
-    coefficients = [int.from_bytes(secret, "big")]
-    coefficients += [int.from_bytes(rand(48), "big") % P for _ in range(t - 1)]
-    return {x: sum(c * x**k for k, c in enumerate(coefficients)) % P for x in points}
-
-
-def recover(shares: dict[int, int]) -> int:
-    total = 0
-    for i, value in shares.items():
-        numerator = denominator = 1
-        for j in shares:
-            if j != i:
-                numerator *= -j
-                denominator *= i - j
-        total += value * numerator * pow(denominator, -1, P)
-    return total % P
-
-
-# Section 3: session, keys and cohort
+PART_VALUES = 2**18
+MADE_WITHIN = bytes(32)
+Vectors = dict[str, list[int]]
+Rand = Callable[[int], bytes]
 
 
 class Setting:
-    """What was agreed beforehand, as in the vectors' ``setting``."""
+    """What was agreed beforehand for a run, as in the vectors' ``setting`` (sections 1 and 3)."""
 
     def __init__(self, setting: dict[str, Any]) -> None:
-        self.n, self.t, self.b, self.d = (setting[name] for name in ("n", "t", "b", "d"))
-        self.a, self.check = setting["a"], setting["check"]
+        self.n, self.k, self.t, self.m = (int(setting[name]) for name in ("n", "k", "t", "m"))
+        self.mode = setting["mode"]
+        self.complete = self.k == self.n - 1
+        self.shows_uploads = bool(self.mode) and not self.complete
+        self.sizes = {vector["name"]: (vector["b"], vector["d"]) for vector in setting["vectors"]}
         self.identities = {int(i): bytes.fromhex(seed) for i, seed in setting["identities"].items()}
         self.roster = {i: identity_public(seed) for i, seed in sorted(self.identities.items())}
+        described = frame(*(frame(name.encode(), u64(b), u64(d)) for name, (b, d) in self.sizes.items()))
+        parameters = b"".join(u64(setting[name]) for name in ("n", "k", "t", "m", "a", "mode")) + described
         roster_hash = hash_(f"{N} roster", *(u32(i) + key for i, key in self.roster.items()))
-        sizes = b"".join(u64(x) for x in (self.n, self.t, self.b, self.d, self.a, self.check))
-        self.session = hash_(
-            f"{N} session",
-            u32(1),
-            bytes.fromhex(setting["run_id"]),
-            u64(setting["round"]),
-            bytes.fromhex(setting["context"]),
-            sizes,
-            roster_hash,
-        )
+        run_id = bytes.fromhex(setting["run_id"])
+        self.group = hash_(f"{N} group", u32(1), run_id, parameters, roster_hash)
 
-    def decode(self, data: bytes, uploads: bool) -> Message:
-        limit = 1024 + 256 * self.n + ((self.d * self.b + 7) // 8 if uploads else 0)
-        require(len(data) <= limit, "decode")
-        message = unpack_message(data)
-        check_shape(message)
-        require(message["type"].endswith("reply" if uploads else "request"), "decode")
-        require(message["session"] == self.session, "SA-4")
-        return message
+    def session(self, number: int, context: bytes) -> bytes:
+        return hash_(f"{N} session", self.group, u64(number), context)
 
-    def encode(self, kind: str, **fields: Any) -> bytes:
-        return pack_message({"type": kind, "session": self.session, "version": 1, **fields})
+    def parts(self) -> list[tuple[str, int, int]]:
+        """(name, first value, values) of each part of an upload, in order."""
+        return [
+            (name, start, min(PART_VALUES, d - start))
+            for name, (_, d) in self.sizes.items()
+            for start in range(0, d, PART_VALUES)
+        ]
 
-    def commitment(self, i: int, seed: bytes) -> bytes:
-        return hash_(f"{N} seed commitment", self.session, u32(i), seed)
+    def request_limit(self) -> int:
+        path = 32 * (self.n - 1).bit_length()
+        return 2048 + 2 * ((self.n + 7) // 8) + (512 + path) * (self.k + 1)
 
-    def statement(self, bundle: Message) -> bytes:
-        keys = bundle["cipher_key"], bundle["mask_key"], bundle["seed_commitment"]
-        return frame(self.session, u32(bundle["client"]), *keys)
+    def reply_limit(self) -> int:
+        return max(self.request_limit(), 2**21 + 256)
 
-    def check_bundles(self, bundles: list[Message]) -> None:
+    def commitment(self, number: int, i: int, seed: bytes) -> bytes:
+        return hash_(f"{N} seed commitment", self.group, u64(number), u32(i), seed)
+
+    def statement(self, number: int, bundle: Message) -> bytes:
+        keys = (bundle[name] for name in ("cipher_key", "mask_key", "seed_commitment", "previous"))
+        return frame(self.group, u64(number), u32(bundle["client"]), *keys)
+
+    def leaf(self, number: int, bundle: Message) -> bytes:
+        return hash_(f"{N} leaf", self.statement(number, bundle))
+
+    def check_bundles(self, number: int, bundles: list[Message]) -> None:
         keys = [bundle[name] for bundle in bundles for name in ("cipher_key", "mask_key")]
         require(all(bundle["client"] in self.roster for bundle in bundles), "SA-1")
         require(len(set(keys)) == len(keys) and all(is_good_key(key) for key in keys), "SA-1")
         for bundle in bundles:
-            public = self.roster[bundle["client"]]
-            require(is_signed(public, f"{N} bundle", self.statement(bundle), bundle["signature"]), "SA-1")
+            public, statement = self.roster[bundle["client"]], self.statement(number, bundle)
+            require(is_signed(public, f"{N} bundle", statement, bundle["signature"]), "SA-1")
 
-    def cohort(self, bundles: list[Message]) -> bytes:
-        return hash_(f"{N} cohort", self.session, *(self.statement(bundle) for bundle in bundles))
+    def share_key(self, agreed: bytes, number: int, source: int, destination: int) -> bytes:
+        return kdf(agreed, self.group, N.encode(), b"share", u64(number), u32(source), u32(destination))
 
-    def key(self, secret: bytes, cohort: bytes, purpose: bytes, *parts: bytes) -> bytes:
-        return kdf(secret, cohort, N.encode(), purpose, self.session, *parts)
-
-    def consistency(self, cohort: bytes, u2: list[int], u3: list[int]) -> bytes:
-        return frame(self.session, cohort, b"".join(map(u32, sorted(u2))), b"".join(map(u32, sorted(u3))))
+    def share_data(self, number: int, bundle: Message, destination: int, key: bytes) -> bytes:
+        leaf = self.leaf(number, bundle)
+        return frame(b"share", self.group, u64(number), u32(bundle["client"]), u32(destination), leaf, key)
 
 
-# Section 4: the round
+class Cohort:
+    """U1 of a round as one party knows it: on a sparse graph a client knows its own corner only."""
+
+    def __init__(
+        self, setting: Setting, session: bytes, members: list[int], bundles: list[Message], root: bytes
+    ) -> None:
+        self.setting, self.session, self.members = setting, session, members
+        self.bundles = {bundle["client"]: bundle for bundle in bundles}
+        self.hash = hash_(f"{N} cohort", session, set_bytes(members, setting.n), root)
+
+    def neighbours(self, i: int) -> list[int]:
+        if self.setting.complete:
+            return [j for j in self.members if j != i]
+        seed, rank = hash_(f"{N} graph", self.hash), self.members.index(i)
+        return [self.members[r] for r in neighbours(seed, len(self.members), self.setting.k, rank)]
+
+    def holders(self, i: int) -> list[int]:
+        return self.members if self.setting.complete else self.neighbours(i)
+
+    def pair_mask(self, s: bytes, i: int, j: int, name: str) -> bytes:
+        agreed = dh(s, self.bundles[j]["mask_key"])
+        ends = u32(min(i, j)), u32(max(i, j))
+        return kdf(agreed, self.hash, N.encode(), b"pair mask", *ends, name.encode())
+
+    def own_mask(self, seed: bytes, i: int, name: str) -> bytes:
+        return kdf(seed, self.hash, N.encode(), b"self mask", u32(i), name.encode())
+
+    def consistency(self, u2: list[int], u3: list[int]) -> bytes:
+        n = self.setting.n
+        return frame(self.session, self.hash, set_bytes(u2, n), set_bytes(u3, n))
+
+    def sharers(self, u2: list[int]) -> bytes:
+        return frame(self.session, self.hash, set_bytes(u2, self.setting.n))
+
+    def is_upload_signed(self, i: int, u2: list[int], signature: bytes) -> bool:
+        return is_signed(self.setting.roster[i], f"{N} sharers", self.sharers(u2), signature)
+
+
+class Keys:
+    """What a client draws for one round (section 3), and the shares of it that the client keeps."""
+
+    def __init__(self, setting: Setting, number: int, i: int, rand: Rand, previous: bytes) -> None:
+        self.number = number
+        self.c, self.s, self.seed = rand(32), rand(32), rand(32)
+        self.own_shares: tuple[int, int] | None = None
+        self.bundle: Message = {
+            "client": i,
+            "cipher_key": x25519_public(self.c),
+            "mask_key": x25519_public(self.s),
+            "seed_commitment": setting.commitment(number, i, self.seed),
+            "previous": previous,
+        }
+        statement = setting.statement(number, self.bundle)
+        self.bundle["signature"] = sign(setting.identities[i], f"{N} bundle", statement)
+
+    def deal(
+        self, setting: Setting, holders: list[int], public: dict[int, bytes], rand: Rand
+    ) -> list[tuple[int, bytes]]:
+        """Share both secrets among the holders, sealing for each under its key C in ``public``."""
+        i = self.bundle["client"]
+        seeds = share_secret(self.seed, setting.t, holders, rand)
+        keys = share_secret(self.s, setting.t, holders, rand)
+        sealed = []
+        for j in holders:
+            if j == i:
+                self.own_shares = seeds[i], keys[i]
+                continue
+            nonce = rand(12)
+            key = setting.share_key(dh(self.c, public[j]), self.number, i, j)
+            data = setting.share_data(self.number, self.bundle, j, public[j])
+            plain = seeds[j].to_bytes(33, "big") + keys[j].to_bytes(33, "big")
+            sealed.append((j, nonce + AESGCM(key).encrypt(nonce, plain, data)))
+        return sealed
 
 
 class Client:
-    def __init__(self, setting: Setting, i: int, rand: Callable[[int], bytes], x: list[int]) -> None:
-        self.setting, self.i, self.rand, self.x = setting, i, rand, x
-        check = ["consistency-request"] if setting.check else []
-        self.expected = ["advertise-request", "share-request", "upload-request", *check, "unmask-request"]
+    """One client of a run: ``begin`` each round, then ``handle`` what the server sends."""
 
-    def handle(self, data: bytes) -> bytes:
-        message = self.setting.decode(data, uploads=False)
-        require(bool(self.expected) and message["type"] == self.expected[0], "SA-15")
-        reply: bytes = getattr(self, message["type"].replace("-request", ""))(message)
-        self.expected.pop(0)
+    def __init__(self, setting: Setting, i: int, rand: Rand) -> None:
+        self.setting, self.i, self.rand = setting, i, rand
+        self.number = -1
+        self.keys: Keys | None = None  # of this round
+        self.ahead: Keys | None = None  # of the next
+        self.old_c: bytes | None = None  # c of the round before
+        self.cohort: Cohort | None = None
+        self.state = "answered"
+
+    def begin(self, number: int, context: bytes, x: Vectors) -> None:
+        require(number > self.number, "SA-6")
+        followed = number == self.number + 1
+        self.before = self.cohort if followed else None
+        self.old_c = self.keys.c if followed and self.keys else None
+        self.keys = self.ahead if followed else None
+        self.ahead = self.cohort = None
+        self.number, self.x, self.session = number, x, self.setting.session(number, context)
+        self.u2: list[int] = []
+        self.u3: list[int] = []
+        self.held: dict[int, tuple[int, int]] = {}
+        self.state = "new"
+
+    def handle(self, data: bytes) -> list[bytes]:
+        require(len(data) <= self.setting.request_limit(), "decode")
+        message = unpack_message(data)
+        check_shape(message, self.setting.n)
+        require(message["type"] in REQUESTS, "decode")
+        require(message["session"] == self.session, "SA-4")
+        kind = message["type"].replace("-request", "")
+        last = "signed" if self.setting.mode else "uploaded"
+        following = {
+            ("new", "advertise"): "advertised",
+            ("advertised", "share"): "shared",
+            ("shared", "upload"): "uploaded",
+            ("uploaded", "consistency"): "signed",
+            (last, "unmask"): "answered",
+        }
+        if self.keys is not None:
+            following["new", "upload"] = "uploaded"
+        if not self.setting.mode:
+            following.pop(("uploaded", "consistency"))
+        require((self.state, kind) in following, "SA-15")
+        reply: list[bytes] = getattr(self, kind)(message)
+        self.state = following[self.state, kind]
         return reply
 
-    def advertise(self, message: Message) -> bytes:
-        self.c, self.s, self.seed = self.rand(32), self.rand(32), self.rand(32)
-        bundle = {
-            "client": self.i,
-            "cipher_key": x25519_public(self.c),
-            "mask_key": x25519_public(self.s),
-            "seed_commitment": self.setting.commitment(self.i, self.seed),
+    def encode(self, kind: str, **fields: Any) -> bytes:
+        head = {"type": kind, "session": self.session, "version": 1, "sender": self.i}
+        return pack_message({**head, **fields})
+
+    def members(self, data: bytes) -> list[int]:
+        return set_members(data, self.setting.n)
+
+    def advertise(self, message: Message) -> list[bytes]:
+        self.keys = Keys(self.setting, self.number, self.i, self.rand, MADE_WITHIN)
+        return [self.encode("advertise-reply", bundle=self.keys.bundle)]
+
+    def look_at(self, view: Message) -> Cohort:
+        """Check a view of U1, and give the cohort that it shows."""
+        setting, members, bundles = self.setting, self.members(view["members"]), view["bundles"]
+        assert self.keys is not None
+        require(self.keys.bundle in bundles and self.i in members, "SA-1")
+        setting.check_bundles(self.number, bundles)
+        named = {bundle["previous"] for bundle in bundles} - {MADE_WITHIN}
+        require(setting.complete or not named, "SA-6")
+        require(len(named | ({self.before.hash} if self.before and named else set())) <= 1, "SA-6")
+        require(len(members) >= setting.m, "SA-9")
+        leaves = [setting.leaf(self.number, bundle) for bundle in bundles]
+        shown = [bundle["client"] for bundle in bundles]
+        if setting.complete:
+            require(shown == members and view["paths"] == [], "SA-17")
+            return Cohort(setting, self.session, members, bundles, tree(leaves))
+        require(len(members) > setting.k, "SA-9")
+        require(set(shown) <= set(members) and len(view["paths"]) == len(shown), "SA-17")
+        roots = {
+            tree_root(leaf, members.index(j), len(members), path)
+            for leaf, j, path in zip(leaves, shown, view["paths"], strict=True)
         }
-        identity = self.setting.identities[self.i]
-        bundle["signature"] = sign(identity, f"{N} bundle", self.setting.statement(bundle))
-        self.bundle = bundle
-        return self.setting.encode("advertise-reply", sender=self.i, bundle=bundle)
+        require(len(roots) == 1, "SA-17")
+        cohort = Cohort(setting, self.session, members, bundles, roots.pop())
+        require([j for j in shown if j != self.i] == cohort.neighbours(self.i), "SA-17")
+        return cohort
 
-    def share(self, message: Message) -> bytes:
-        bundles = message["bundles"]
-        self.setting.check_bundles(bundles)
-        require(self.bundle in bundles, "SA-1")
-        require(len(bundles) >= self.setting.t, "SA-9")
-        self.u1 = {bundle["client"]: bundle for bundle in bundles}
-        self.cohort = self.setting.cohort(bundles)
-        seeds = share_secret(self.seed, self.setting.t, list(self.u1), self.rand)
-        keys = share_secret(self.s, self.setting.t, list(self.u1), self.rand)
-        self.held = {self.i: (seeds[self.i], keys[self.i])}
-        sealed = []
-        for j in self.u1:
-            if j != self.i:
-                nonce = self.rand(12)
-                plain = seeds[j].to_bytes(33, "big") + keys[j].to_bytes(33, "big")
-                box = AESGCM(self.share_key(self.i, j, j)).encrypt(nonce, plain, self.share_data(self.i, j))
-                sealed.append((j, nonce + box))
-        return self.setting.encode("share-reply", sender=self.i, shares=sealed)
+    def share(self, message: Message) -> list[bytes]:
+        self.cohort = cohort = self.look_at(message["view"])
+        assert self.keys is not None
+        public = {j: bundle["cipher_key"] for j, bundle in cohort.bundles.items()}
+        sealed = self.keys.deal(self.setting, cohort.holders(self.i), public, self.rand)
+        return [self.encode("share-reply", shares=sealed)]
 
-    def share_key(self, source: int, destination: int, peer: int) -> bytes:
-        secret = dh(self.c, self.u1[peer]["cipher_key"])
-        return self.setting.key(secret, self.cohort, b"share", u32(source), u32(destination))
+    def upload(self, message: Message) -> list[bytes]:
+        setting, keys = self.setting, self.keys
+        assert keys is not None
+        if self.state == "shared":
+            require(message["view"] is None, "SA-17")
+            cohort = self.cohort
+        else:
+            require(message["view"] is not None, "SA-17")
+            cohort = self.look_at(message["view"])
+        assert cohort is not None
+        u2 = self.members(message["sharers"])
+        require(set(u2) <= set(cohort.members) and self.i in u2, "SA-1")
+        near = [j for j in cohort.neighbours(self.i) if j in u2]
+        require(len(u2) >= setting.m and (setting.complete or len(near) >= setting.t), "SA-9")
+        dealt_ahead = [j for j in near if cohort.bundles[j]["previous"] != MADE_WITHIN]
+        within = [j for j in near if j not in dealt_ahead]
+        shares, early = dict(message["shares"]), dict(message["early"])
+        require(set(shares) <= set(within) and set(early) <= set(dealt_ahead), "SA-1")
+        require(set(shares) == set(within), "SA-7")
+        require(self.state == "shared" or set(early) == set(dealt_ahead), "SA-7")
+        held = {} if keys.own_shares is None else {self.i: keys.own_shares}
+        held |= {j: self.open(cohort.bundles[j], sealed, keys.c) for j, sealed in shares.items()}
+        if self.old_c is not None:
+            held |= {j: self.open(cohort.bundles[j], sealed, self.old_c) for j, sealed in early.items()}
+        require(setting.complete or not message["prepare"], "SA-15")
+        masked = self.masked(cohort, near)
+        self.cohort, self.u2, self.held = cohort, u2, held
+        header: Message = {"bundle": None, "shares": [], "signature": None}
+        if message["prepare"]:
+            self.ahead = Keys(setting, self.number + 1, self.i, self.rand, cohort.hash)
+            public = {j: bundle["cipher_key"] for j, bundle in cohort.bundles.items()}
+            header["shares"] = self.ahead.deal(setting, cohort.members, public, self.rand)
+            header["bundle"] = self.ahead.bundle
+        else:
+            self.keys = None
+        if setting.shows_uploads:
+            header["signature"] = sign(setting.identities[self.i], f"{N} sharers", cohort.sharers(u2))
+        parts = [
+            self.encode(
+                "upload-part",
+                part=number,
+                data=pack(masked[name][start : start + values], setting.sizes[name][0]),
+            )
+            for number, (name, start, values) in enumerate(setting.parts())
+        ]
+        return [self.encode("upload-header", **header), *parts]
 
-    def share_data(self, source: int, destination: int) -> bytes:
-        return frame(b"share", self.setting.session, self.cohort, u32(source), u32(destination))
+    def open(self, bundle: Message, sealed: bytes, c: bytes) -> tuple[int, int]:
+        setting, source = self.setting, bundle["client"]
+        key = setting.share_key(dh(c, bundle["cipher_key"]), self.number, source, self.i)
+        data = setting.share_data(self.number, bundle, self.i, x25519_public(c))
+        try:
+            plain = AESGCM(key).decrypt(sealed[:12], sealed[12:], data)
+        except InvalidTag:
+            raise Refused("SA-7") from None
+        shares = int.from_bytes(plain[:33], "big"), int.from_bytes(plain[33:], "big")
+        require(max(shares) < P, "SA-7")
+        return shares
 
-    def pair_mask(self, j: int) -> bytes:
-        secret = dh(self.s, self.u1[j]["mask_key"])
-        low, high = min(self.i, j), max(self.i, j)
-        return self.setting.key(secret, self.cohort, b"pair mask", u32(low), u32(high), b"update")
+    def mask_keys(self, cohort: Cohort, near: list[int]) -> dict[str, str]:
+        """The vectors' ``mask_keys`` that this client knows."""
+        assert self.keys is not None
+        keys = {}
+        for name in self.setting.sizes:
+            keys[f"{self.i},{name}"] = cohort.own_mask(self.keys.seed, self.i, name).hex()
+            for j in near:
+                pair = cohort.pair_mask(self.keys.s, self.i, j, name)
+                keys[f"{min(self.i, j)},{max(self.i, j)},{name}"] = pair.hex()
+        return keys
 
-    def own_mask(self) -> bytes:
-        return self.setting.key(self.seed, self.cohort, b"self mask", u32(self.i), b"update")
-
-    def upload(self, message: Message) -> bytes:
-        held = dict(self.held)
-        for j, sealed in message["shares"]:
-            require(j in self.u1 and j != self.i, "SA-1")
-            try:
-                key, data = self.share_key(j, self.i, j), self.share_data(j, self.i)
-                plain = AESGCM(key).decrypt(sealed[:12], sealed[12:], data)
-            except InvalidTag:
-                raise Refused("SA-7") from None
-            held[j] = int.from_bytes(plain[:33], "big"), int.from_bytes(plain[33:], "big")
-            require(max(held[j]) < P, "SA-7")
-        require(len(held) >= self.setting.t, "SA-9")
-        self.held = held
-        b, d = self.setting.b, self.setting.d
-        y = [x + m for x, m in zip(self.x, mask(self.own_mask(), b, d), strict=True)]
-        for j in held:
-            if j != self.i:
-                sign_ = 1 if j > self.i else -1
-                y = [value + sign_ * m for value, m in zip(y, mask(self.pair_mask(j), b, d), strict=True)]
-        return self.setting.encode("upload-reply", sender=self.i, vector=pack([v % 2**b for v in y], b))
+    def masked(self, cohort: Cohort, near: list[int]) -> Vectors:
+        assert self.keys is not None
+        self.used_mask_keys = self.mask_keys(cohort, near)
+        result = {}
+        for name, (b, d) in self.setting.sizes.items():
+            y = self.x[name]
+            require(len(y) == d and all(0 <= value < 2**b for value in y), "SA-8")
+            y = _added(y, mask(cohort.own_mask(self.keys.seed, self.i, name), b, d), 1)
+            for j in near:
+                stream = mask(cohort.pair_mask(self.keys.s, self.i, j, name), b, d)
+                y = _added(y, stream, 1 if j > self.i else -1)
+            result[name] = [value % 2**b for value in y]
+        return result
 
     def check_survivors(self, u3: list[int]) -> None:
-        require(set(u3) <= set(self.held) and self.i in u3, "SA-3")
-        require(len(u3) >= self.setting.t, "SA-9")
+        assert self.cohort is not None
+        require(set(u3) <= set(self.u2) and self.i in u3, "SA-3")
+        near = set(self.cohort.neighbours(self.i)) & set(u3)
+        require(len(u3) >= self.setting.m, "SA-9")
+        require(self.setting.complete or len(near) >= self.setting.t, "SA-9")
 
-    def consistency(self, message: Message) -> bytes:
-        self.u3 = message["survivors"]
-        self.check_survivors(self.u3)
-        statement = self.setting.consistency(self.cohort, list(self.held), self.u3)
+    def consistency(self, message: Message) -> list[bytes]:
+        u3 = self.members(message["survivors"])
+        self.check_survivors(u3)
+        assert self.cohort is not None
+        near = [j for j in self.cohort.neighbours(self.i) if j in u3] if self.setting.shows_uploads else []
+        require([j for j, _ in message["uploads"]] == near, "SA-2")
+        shown = [self.cohort.is_upload_signed(j, self.u2, signature) for j, signature in message["uploads"]]
+        require(all(shown), "SA-2")
+        self.u3, statement = u3, self.cohort.consistency(self.u2, u3)
         signature = sign(self.setting.identities[self.i], f"{N} consistency", statement)
-        return self.setting.encode("consistency-reply", sender=self.i, signature=signature)
+        return [self.encode("consistency-reply", signature=signature)]
 
-    def unmask(self, message: Message) -> bytes:
-        u3, dropped = message["survivors"], message["dropped"]
+    def unmask(self, message: Message) -> list[bytes]:
+        u3, dropped = self.members(message["survivors"]), self.members(message["dropped"])
+        assert self.cohort is not None
         require(not set(u3) & set(dropped), "SA-3")
         self.check_survivors(u3)
-        require(set(u3) | set(dropped) == set(self.held), "SA-3")
-        if self.setting.check:
+        require(set(u3) | set(dropped) == set(self.u2), "SA-3")
+        if self.setting.mode:
             require(u3 == self.u3 and len(message["signatures"]) >= self.setting.t, "SA-2")
-            statement = self.setting.consistency(self.cohort, list(self.held), u3)
+            statement = self.cohort.consistency(self.u2, u3)
             for j, signature in message["signatures"]:
-                require(j in u3, "SA-2")
+                require(j in u3 and j in self.cohort.holders(self.i), "SA-2")
                 require(is_signed(self.setting.roster[j], f"{N} consistency", statement, signature), "SA-2")
         else:
             require(message["signatures"] == [], "SA-2")
         shares = []
         for owner in sorted(self.held):
-            seed, key = self.held[owner]
-            kind, share = ("seed", seed) if owner in u3 else ("key", key)
+            kind, share = ("seed", self.held[owner][0]) if owner in u3 else ("key", self.held[owner][1])
             shares.append((owner, kind, share.to_bytes(33, "big")))
-        return self.setting.encode("unmask-reply", sender=self.i, shares=shares)
+        self.held = {}
+        return [self.encode("unmask-reply", shares=shares)]
 
 
-class Server:
-    """The server with everything kept, and all work done when a stage closes."""
+def _added(x: list[int], y: list[int], factor: int) -> list[int]:
+    return [a + factor * b for a, b in zip(x, y, strict=True)]
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        check = ["consistency"] if setting.check else []
-        self.stages = ["advertise", "share", "upload", *check, "unmask"]
-        self.asked = list(setting.roster)
-        self.answers: dict[str, dict[int, Message]] = {stage: {} for stage in self.stages}
-        self.total: list[int] | None = None
 
-    def requests(self) -> dict[int, bytes]:
-        return {i: self.request(i) for i in self.asked}
-
-    def bundles(self) -> list[Message]:
-        return [self.answers["advertise"][i]["bundle"] for i in sorted(self.answers["advertise"])]
-
-    def request(self, i: int) -> bytes:
-        stage = self.stages[0]
-        u2, u3 = sorted(self.answers["share"]), sorted(self.answers["upload"])
-        fields: dict[str, Any] = {}
-        if stage == "share":
-            fields["bundles"] = self.bundles()
-        if stage == "upload":
-            sent = {j: dict(self.answers["share"][j]["shares"]) for j in u2 if j != i}
-            fields["shares"] = [(j, boxes[i]) for j, boxes in sent.items()]
-        if stage in ("consistency", "unmask"):
-            fields["survivors"] = u3
-        if stage == "unmask":
-            signed = self.answers.get("consistency", {})
-            fields["dropped"] = [j for j in u2 if j not in u3]
-            fields["signatures"] = [(j, signed[j]["signature"]) for j in sorted(signed)]
-        return self.setting.encode(f"{stage}-request", **fields)
-
-    def receive(self, i: int, data: bytes) -> None:
-        message = self.setting.decode(data, uploads=True)
-        stage = self.stages[0] if self.stages else ""
-        require(message["sender"] == i and message["type"] == f"{stage}-reply", "SA-15")
-        require(i in self.asked and i not in self.answers[stage], "SA-15")
-        u2, u3 = sorted(self.answers["share"]), sorted(self.answers["upload"])
-        if stage == "advertise":
-            require(message["bundle"]["client"] == i, "SA-1")
-            self.setting.check_bundles([*self.bundles(), message["bundle"]])
-        if stage == "share":
-            others = [j for j in sorted(self.answers["advertise"]) if j != i]
-            require([j for j, _ in message["shares"]] == others, "SA-16")
-        if stage == "upload":
-            unpack(message["vector"], self.setting.b, self.setting.d)
-        if stage == "consistency":
-            statement = self.setting.consistency(self.setting.cohort(self.bundles()), u2, u3)
-            domain, public = f"{N} consistency", self.setting.roster[i]
-            require(is_signed(public, domain, statement, message["signature"]), "SA-2")
-        if stage == "unmask":
-            asked = [(owner, "seed" if owner in u3 else "key") for owner in u2]
-            require([(owner, kind) for owner, kind, _ in message["shares"]] == asked, "SA-16")
-            require(all(int.from_bytes(share, "big") < P for _, _, share in message["shares"]), "decode")
-        self.answers[stage][i] = message
-
-    def advance(self) -> None:
-        stage = self.stages[0]
-        self.asked = sorted(self.answers[stage])
-        require(len(self.asked) >= self.setting.t, "too few")
-        if stage == "unmask":
-            self.total = self.unmask()
-        self.stages.pop(0)
-
-    def unmask(self) -> list[int]:
-        setting, b, d = self.setting, self.setting.b, self.setting.d
-        u1 = {bundle["client"]: bundle for bundle in self.bundles()}
-        cohort = setting.cohort(self.bundles())
-        u2, u3 = sorted(self.answers["share"]), sorted(self.answers["upload"])
-        holders = sorted(self.answers["unmask"])[: setting.t]
-        total = [0] * d
-        for i in u3:
-            uploaded = unpack(self.answers["upload"][i]["vector"], b, d)
-            total = [x + y for x, y in zip(total, uploaded, strict=True)]
-        for position, owner in enumerate(u2):
-            shares = {
-                j: int.from_bytes(self.answers["unmask"][j]["shares"][position][2], "big") for j in holders
-            }
-            value = recover(shares)
-            require(value < 2**256, "SA-12")
-            secret = value.to_bytes(32, "big")
-            if owner in u3:
-                require(setting.commitment(owner, secret) == u1[owner]["seed_commitment"], "SA-12")
-                key = setting.key(secret, cohort, b"self mask", u32(owner), b"update")
-                total = [x - m for x, m in zip(total, mask(key, b, d), strict=True)]
-                continue
-            require(x25519_public(secret) == u1[owner]["mask_key"], "SA-12")
-            for i in u3:
-                low, high = min(i, owner), max(i, owner)
-                agreed = dh(secret, u1[i]["mask_key"])
-                key = setting.key(agreed, cohort, b"pair mask", u32(low), u32(high), b"update")
-                added = 1 if owner > i else -1
-                total = [x - added * m for x, m in zip(total, mask(key, b, d), strict=True)]
-        return [x % 2**b for x in total]
+def clear_sum(vectors: list[Vectors], sizes: dict[str, tuple[int, int]]) -> Vectors:
+    """What a round must give for the vectors of its survivors."""
+    return {
+        name: [sum(column) % 2**b for column in zip(*(vector[name] for vector in vectors), strict=True)]
+        for name, (b, _) in sizes.items()
+    }

@@ -1,4 +1,4 @@
-"""The encoding of the secure summation protocol (section 6 of its spec, messages.md): MessagePack by hand."""
+"""The encoding of the secure summation protocol (section 7 of its spec, messages.md): MessagePack by hand."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ def require(condition: bool, clause: str) -> None:
 
 def pack_message(value: Any) -> bytes:
     """MessagePack in its shortest form, for what the messages contain."""
+    if value is None or isinstance(value, bool):
+        return {None: b"\xc0", False: b"\xc2", True: b"\xc3"}[value]
     if isinstance(value, int):
         if value < 128:
             return bytes([value])
-        return b"\xcc" + bytes([value]) if value < 256 else b"\xcd" + value.to_bytes(2, "big")
+        for tag, size in ((0xCC, 1), (0xCD, 2), (0xCE, 4)):
+            if value < 256**size:
+                return bytes([tag]) + value.to_bytes(size, "big")
+        raise ValueError(value)
     if isinstance(value, str):
         data = value.encode()
         return bytes([0xA0 + len(data)]) + data if len(data) < 32 else b"\xd9" + bytes([len(data)]) + data
@@ -49,11 +54,12 @@ def _head(length: int, forms: tuple[tuple[int, int], ...]) -> bytes:
 
 def unpack_message(data: bytes) -> Message:
     """The map that ``data`` is in canonical form; `check_shape` looks at its fields."""
+    value: Message
     try:
         value, end = _read(data, 0)
+        require(end == len(data) and isinstance(value, dict) and pack_message(value) == data, "decode")
     except (IndexError, ValueError, KeyError, TypeError, RecursionError):
         raise Refused("decode") from None
-    require(end == len(data) and isinstance(value, dict) and pack_message(value) == data, "decode")
     return value
 
 
@@ -71,9 +77,11 @@ def _read(data: bytes, at: int) -> tuple[Any, int]:
     if tag < 0xC0:
         size, at = tag - (0x90 if tag < 0xA0 else 0xA0), at + 1
         return _read_array(data, at, size) if tag < 0xA0 else (_slice(data, at, size).decode(), at + size)
-    width = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xCC: 1, 0xCD: 2, 0xD9: 1, 0xDC: 2, 0xDD: 4}[tag]
+    if tag in (0xC0, 0xC2, 0xC3):
+        return {0xC0: None, 0xC2: False, 0xC3: True}[tag], at + 1
+    width = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xD9: 1, 0xDC: 2, 0xDD: 4}[tag]
     number, at = int.from_bytes(_slice(data, at + 1, width), "big"), at + 1 + width
-    if tag in (0xCC, 0xCD):
+    if tag in (0xCC, 0xCD, 0xCE):
         return number, at
     if tag in (0xDC, 0xDD):
         return _read_array(data, at, number)
@@ -95,49 +103,88 @@ def _slice(data: bytes, at: int, size: int) -> bytes:
     return data[at : at + size]
 
 
-ID, BIN, KIND, BUNDLE = "id", "bin", "kind", "bundle"
-# messages.md: the fields of each type, a list as [its parts], a byte string as its length (None: any).
-SHAPES: dict[str, dict[str, Any]] = {
+ID, BIN, COUNT, KIND, FLAG, SET = "id", "bin", "integer", "kind", "bool", "set"
+# messages.md: the fields of each type in order.  A list of rows is [its parts], a map is its fields, a byte
+# string its length.
+BUNDLE: Message = {
+    "client": ID,
+    "cipher_key": 32,
+    "mask_key": 32,
+    "seed_commitment": 32,
+    "previous": 32,
+    "signature": 64,
+}
+VIEW: Message = {"members": SET, "bundles": [BUNDLE], "paths": [BIN]}
+
+
+class OrNil:
+    def __init__(self, shape: Any) -> None:
+        self.shape = shape
+
+
+SHAPES: dict[str, Message] = {
     "advertise-request": {},
-    "share-request": {"bundles": [BUNDLE]},
-    "upload-request": {"shares": [ID, 94]},
-    "consistency-request": {"survivors": [ID]},
-    "unmask-request": {"survivors": [ID], "dropped": [ID], "signatures": [ID, 64]},
+    "share-request": {"view": VIEW},
+    "upload-request": {
+        "view": OrNil(VIEW),
+        "sharers": SET,
+        "shares": [ID, 94],
+        "early": [ID, 94],
+        "prepare": FLAG,
+    },
+    "consistency-request": {"survivors": SET, "uploads": [ID, 64]},
+    "unmask-request": {"survivors": SET, "dropped": SET, "signatures": [ID, 64]},
     "advertise-reply": {"sender": ID, "bundle": BUNDLE},
     "share-reply": {"sender": ID, "shares": [ID, 94]},
-    "upload-reply": {"sender": ID, "vector": None},
+    "upload-header": {"sender": ID, "bundle": OrNil(BUNDLE), "shares": [ID, 94], "signature": OrNil(64)},
+    "upload-part": {"sender": ID, "part": COUNT, "data": BIN},
     "consistency-reply": {"sender": ID, "signature": 64},
     "unmask-reply": {"sender": ID, "shares": [ID, KIND, 33]},
 }
-BUNDLE_SHAPE = {"client": ID, "cipher_key": 32, "mask_key": 32, "seed_commitment": 32, "signature": 64}
+REQUESTS = [kind for kind in SHAPES if kind.endswith("request")]
 
 
-def check_shape(message: Message) -> None:
-    fields = SHAPES.get(message.get("type", ""))
-    require(fields is not None, "decode")
-    assert fields is not None
+def check_shape(message: Message, n: int) -> None:
+    """Refuse what is no message of messages.md among n clients."""
+    kind = message.get("type")
+    require(isinstance(kind, str) and kind in SHAPES, "decode")
+    fields = SHAPES[str(kind)]
     require(list(message) == ["type", "session", "version", *fields], "decode")
-    require(_fits(message["session"], 32) and message["version"] == 1, "decode")
-    require(all(_fits(message[name], shape) for name, shape in fields.items()), "decode")
+    require(_fits(message["session"], 32, n), "decode")
+    require(message["version"] == 1 and not isinstance(message["version"], bool), "decode")
+    require(all(_fits(message[name], shape, n) for name, shape in fields.items()), "decode")
 
 
-def _fits(value: Any, shape: Any) -> bool:
-    if shape == ID:
-        return isinstance(value, int) and 1 <= value <= 1000
+def _fits(value: Any, shape: Any, n: int) -> bool:
+    if isinstance(shape, OrNil):
+        return value is None or _fits(value, shape.shape, n)
+    if shape == FLAG:
+        return isinstance(value, bool)
+    if shape in (ID, COUNT):
+        least, most = (1, 10**6) if shape == ID else (0, 2**32 - 1)
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
     if shape == KIND:
         return value in ("seed", "key")
-    if shape == BUNDLE:
-        if not isinstance(value, dict) or list(value) != list(BUNDLE_SHAPE):
+    if isinstance(shape, dict):
+        if not isinstance(value, dict) or list(value) != list(shape):
             return False
-        return all(_fits(value[name], part) for name, part in BUNDLE_SHAPE.items())
+        return all(_fits(value[name], part, n) for name, part in shape.items())
     if isinstance(shape, list):
-        if not isinstance(value, list) or len(value) > 1000:
-            return False
-        rows = value if len(shape) > 1 else [[item] for item in value]
-        if not all(isinstance(row, list) and len(row) == len(shape) for row in rows):
-            return False
-        if not all(_fits(part, kind) for row in rows for part, kind in zip(row, shape, strict=True)):
-            return False
-        firsts = [row[0]["client"] if isinstance(row[0], dict) else row[0] for row in rows]
-        return firsts == sorted(set(firsts))
-    return isinstance(value, bytes) and (shape is None or len(value) == shape)
+        return isinstance(value, list) and _list_fits(value, shape, n)
+    if not isinstance(value, bytes):
+        return False
+    if shape == SET:
+        return len(value) == (n + 7) // 8 and int.from_bytes(value, "little") < 2**n
+    return bool(shape == BIN or len(value) == shape)
+
+
+def _list_fits(value: list[Any], shape: list[Any], n: int) -> bool:
+    rows = value if len(shape) > 1 else [[item] for item in value]
+    if not all(isinstance(row, list) and len(row) == len(shape) for row in rows):
+        return False
+    if not all(_fits(part, kind, n) for row in rows for part, kind in zip(row, shape, strict=True)):
+        return False
+    if shape == [BIN]:
+        return True
+    firsts = [row[0]["client"] if isinstance(row[0], dict) else row[0] for row in rows]
+    return firsts == sorted(set(firsts))

@@ -3,48 +3,72 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from reference import secagg as reference
+from reference.secagg_server import Server as ReferenceServer
 from reference.secagg_wire import Refused
-from vectors.secagg_vectors import DIRECTORY, bad, rand_of, rounds
+from vectors.secagg_play import rand_of
+from vectors.secagg_vectors import DIRECTORY, cases
 
 from fedpriv.crypto import Keystream, SigningKey
 from fedpriv.errors import DecodeError, ProtocolViolation
-from fedpriv.secagg import Client, SecAggParams, Server, Session
+from fedpriv.secagg import Client, SecAggParams, Server, Vector
 
 ROUNDS = sorted(DIRECTORY.glob("secagg_round_*.json"))
 BAD = sorted(DIRECTORY.glob("secagg_bad_*.json"))
+Case = dict[str, Any]
 
 
 class Package:
     """The package's parties for a vector's setting."""
 
-    def __init__(self, case: dict[str, Any]) -> None:
+    def __init__(self, case: Case) -> None:
         self.case, setting = case, case["setting"]
-        sizes = (setting[name] for name in ("n", "t", "b", "d", "a"))
-        self.params = SecAggParams(*sizes, consistency_check=bool(setting["check"]))
-        self.session = Session(
-            bytes.fromhex(setting["run_id"]), setting["round"], bytes.fromhex(setting["context"])
+        self.params = SecAggParams(
+            setting["n"],
+            threshold=setting["t"],
+            vectors=tuple(Vector(vector["name"], vector["b"], vector["d"]) for vector in setting["vectors"]),
+            max_colluders=setting["a"],
+            malicious=bool(setting["mode"]),
+            min_survivors=setting["m"],
+            degree=setting["k"],
+            grinding_bits=0,
         )
+        self.run_id = bytes.fromhex(setting["run_id"])
         self.identities = {
             int(i): SigningKey.from_seed(bytes.fromhex(seed)) for i, seed in setting["identities"].items()
         }
         self.roster = {i: identity.public for i, identity in self.identities.items()}
+        self.clients: dict[int, Client] = {}
+        self.server = Server(self.params, self.run_id, self.roster)
 
-    def client(self, i: int) -> Client:
-        rand = Keystream(bytes.fromhex(self.case["entropy"][str(i)])).read
-        client = Client(self.params, self.session, i, self.identities[i], self.roster, rand)
-        client.set_vector(np.array(self.case["vectors"][str(i)], dtype=np.uint64))
-        return client
+    def begin_client(self, i: int, opened: Case) -> None:
+        if i not in self.clients:
+            rand = Keystream(bytes.fromhex(self.case["entropy"][str(i)])).read
+            self.clients[i] = Client(self.params, self.run_id, i, self.identities[i], self.roster, rand)
+        self.clients[i].open_round(opened["round"], bytes.fromhex(opened["context"]))
+        given = opened["vectors"][str(i)]
+        self.clients[i].set_vectors({name: np.array(x, dtype=np.uint64) for name, x in given.items()})
 
-    def server(self) -> Server:
-        return Server(self.params, self.session, self.roster)
+    def answer(self, i: int, request: bytes) -> list[bytes]:
+        return list(self.clients[i].handle(request))
+
+    def begin_server(self, opened: Case) -> None:
+        context = bytes.fromhex(opened["context"])
+        self.server.open_round(opened["round"], context, invite=opened["invite"], prepare=opened["prepare"])
+
+    def requests(self) -> dict[int, bytes]:
+        return {i: self.server.request(i) for i in self.server.asked}
+
+    def sums(self) -> dict[str, list[int]]:
+        return {name: total.tolist() for name, total in self.server.result().vectors.items()}
 
     @staticmethod
-    def refusal(act: Any, *arguments: Any) -> str:
+    def refusal(act: Callable[..., Any], *arguments: Any) -> str:
         try:
             act(*arguments)
         except DecodeError:
@@ -57,18 +81,34 @@ class Package:
 class Reference:
     """The reference's parties for a vector's setting."""
 
-    def __init__(self, case: dict[str, Any]) -> None:
+    def __init__(self, case: Case) -> None:
         self.case, self.setting = case, reference.Setting(case["setting"])
+        self.clients: dict[int, reference.Client] = {}
+        self.server = ReferenceServer(self.setting)
 
-    def client(self, i: int) -> reference.Client:
-        rand = rand_of(self.case["entropy"][str(i)])
-        return reference.Client(self.setting, i, rand, self.case["vectors"][str(i)])
+    def begin_client(self, i: int, opened: Case) -> None:
+        if i not in self.clients:
+            rand = rand_of(self.case["entropy"][str(i)])
+            self.clients[i] = reference.Client(self.setting, i, rand)
+        context = bytes.fromhex(opened["context"])
+        self.clients[i].begin(opened["round"], context, opened["vectors"][str(i)])
 
-    def server(self) -> reference.Server:
-        return reference.Server(self.setting)
+    def answer(self, i: int, request: bytes) -> list[bytes]:
+        return self.clients[i].handle(request)
+
+    def begin_server(self, opened: Case) -> None:
+        context = bytes.fromhex(opened["context"])
+        self.server.begin(opened["round"], context, invite=opened["invite"], prepare=opened["prepare"])
+
+    def requests(self) -> dict[int, bytes]:
+        return self.server.requests()
+
+    def sums(self) -> dict[str, list[int]]:
+        assert self.server.sums is not None
+        return self.server.sums
 
     @staticmethod
-    def refusal(act: Any, *arguments: Any) -> str:
+    def refusal(act: Callable[..., Any], *arguments: Any) -> str:
         try:
             act(*arguments)
         except Refused as refused:
@@ -83,58 +123,91 @@ def _name(path: Any) -> str:
     return str(path.stem)
 
 
+def _read(path: Any) -> Case:
+    case: Case = json.loads(path.read_text(encoding="utf-8"))
+    return case
+
+
 @SIDES
 @pytest.mark.parametrize("path", ROUNDS, ids=_name)
-def test_every_message_of_a_round_is_the_published_one(path: Any, side: Any) -> None:
-    case = json.loads(path.read_text(encoding="utf-8"))
+def test_every_message_of_every_round_is_the_published_one(path: Any, side: Any) -> None:
+    case = _read(path)
     parties = side(case)
-    server = parties.server()
-    clients = {int(i): parties.client(int(i)) for i in case["vectors"]}
-    for stage in case["stages"]:
-        assert {str(i): request.hex() for i, request in server.requests().items()} == stage["requests"]
-        for i, reply in stage["replies"].items():
-            answer = clients[int(i)].handle(bytes.fromhex(stage["requests"][i]))
-            assert answer.hex() == reply
-            server.receive(int(i), answer)
-        server.advance()
-    total = server.result().total.tolist() if side is Package else server.total
-    assert total == case["sum"]
+    for played in case["rounds"]:
+        parties.begin_server(played)
+        for i in played["vectors"]:
+            parties.begin_client(int(i), played)
+        for stage in played["stages"]:
+            assert {str(i): request.hex() for i, request in parties.requests().items()} == stage["requests"]
+            for i, messages in stage["replies"].items():
+                answer = parties.answer(int(i), bytes.fromhex(stage["requests"][i]))
+                assert [message.hex() for message in answer] == messages
+                for message in answer:
+                    parties.server.receive(int(i), message)
+            parties.server.advance()
+        assert parties.sums() == played["sums"]
 
 
 @pytest.mark.parametrize("path", ROUNDS, ids=_name)
-def test_the_published_sum_is_the_plain_sum(path: Any) -> None:
-    case = json.loads(path.read_text(encoding="utf-8"))
-    columns = zip(*(case["vectors"][str(i)] for i in case["survivors"]), strict=True)
-    assert case["sum"] == [sum(column) % 2 ** case["setting"]["b"] for column in columns]
+def test_the_published_sums_are_the_plain_sums(path: Any) -> None:
+    case = _read(path)
+    for played in case["rounds"]:
+        uploaded = [played["vectors"][str(i)] for i in played["survivors"]]
+        for vector in case["setting"]["vectors"]:
+            columns = zip(*(given[vector["name"]] for given in uploaded), strict=True)
+            assert played["sums"][vector["name"]] == [sum(column) % 2 ** vector["b"] for column in columns]
 
 
 @SIDES
 @pytest.mark.parametrize("path", BAD, ids=_name)
 def test_a_bad_message_is_refused_for_the_published_reason(path: Any, side: Any) -> None:
-    case = json.loads(path.read_text(encoding="utf-8"))
-    parties = side(case)
-    message = bytes.fromhex(case["message"])
+    case = _read(path)
+    run = _read(DIRECTORY / f"{case['run']}.json")
+    parties, message = side(run), bytes.fromhex(case["message"])
     if "client" in case:
-        client = parties.client(case["client"])
-        for request in case["before"]:
-            client.handle(bytes.fromhex(request))
-        assert parties.refusal(client.handle, message) == case["error"]
+        _bring_client(parties, run, case)
+        assert parties.refusal(parties.answer, case["client"], message) == case["error"]
         return
-    server = parties.server()
-    for position, replies in enumerate(case["before"]):
-        if position:
-            server.advance()
-        for i, reply in replies.items():
-            server.receive(int(i), bytes.fromhex(reply))
+    _bring_server(parties, run, case)
     if not case["at_closing"]:
-        assert parties.refusal(server.receive, case["from"], message) == case["error"]
+        assert parties.refusal(parties.server.receive, case["from"], message) == case["error"]
         return
-    server.receive(case["from"], message)
-    assert parties.refusal(server.advance) == case["error"]
+    parties.server.receive(case["from"], message)
+    assert parties.refusal(parties.server.advance) == case["error"]
+
+
+def _bring_client(parties: Any, run: Case, case: Case) -> None:
+    """A client of a run to where it has answered all that came before the stage of the bad message."""
+    client = str(case["client"])
+    for played in run["rounds"]:
+        if client in played["vectors"]:
+            parties.begin_client(int(client), played)
+        for stage in played["stages"]:
+            if (played["round"], stage["stage"]) == (case["round"], case["stage"]):
+                return
+            if client in stage["replies"]:
+                parties.answer(int(client), bytes.fromhex(stage["requests"][client]))
+        if played["round"] == case["round"]:
+            return
+
+
+def _bring_server(parties: Any, run: Case, case: Case) -> None:
+    """The server of a run into the stage of the bad message, where it has heard all others."""
+    sender = str(case["from"])
+    for played in run["rounds"]:
+        parties.begin_server(played)
+        for stage in played["stages"]:
+            here = (played["round"], stage["stage"]) == (case["round"], case["stage"])
+            for i, messages in stage["replies"].items():
+                for message in messages[: case["heard"]] if here and i == sender else messages:
+                    parties.server.receive(int(i), bytes.fromhex(message))
+            if here:
+                return
+            parties.server.advance()
 
 
 def test_the_files_are_what_the_reference_writes() -> None:
-    written = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (*ROUNDS, *BAD)}
-    made = json.loads(json.dumps({**rounds(), **bad()}))
+    written = {path.stem: _read(path) for path in (*ROUNDS, *BAD)}
+    made = json.loads(json.dumps(cases()))
     assert written.keys() == made.keys()
     assert [name for name in made if made[name] != written[name]] == []

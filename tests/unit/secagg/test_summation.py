@@ -13,7 +13,7 @@ from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.secagg import secure_sum
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_signed_sums_are_exact_up_to_the_last_bit(data: st.DataObject) -> None:
     bits = data.draw(st.integers(4, 62))
@@ -29,7 +29,7 @@ def test_signed_sums_are_exact_up_to_the_last_bit(data: st.DataObject) -> None:
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64])
 def test_every_integer_type_and_shape(dtype: Any) -> None:
     vectors = [np.full((2, 3), value, dtype=dtype) for value in (100, 27, 0)]
-    total = secure_sum(vectors, threshold=3)
+    total = secure_sum(vectors, min_survivors=3)
     assert total.dtype == np.int64
     assert np.array_equal(total, np.full((2, 3), 127))
 
@@ -62,9 +62,13 @@ def test_fewer_than_three_are_refused(count: int) -> None:
         secure_sum([np.zeros(2, dtype=np.int64)] * count)
 
 
-def test_a_threshold_that_is_too_low_is_refused() -> None:
-    with pytest.raises(UnsafeParameters):
-        secure_sum([np.zeros(2, dtype=np.int64)] * 5, threshold=2)
+def test_more_survivors_than_vectors_are_refused() -> None:
+    with pytest.raises(UsageError, match="min_survivors"):
+        secure_sum([np.zeros(2, dtype=np.int64)] * 5, min_survivors=6)
+
+
+def test_a_floor_below_the_least_safe_one_is_raised_to_it() -> None:
+    assert secure_sum([np.ones(2, dtype=np.int64)] * 5, min_survivors=1).tolist() == [5, 5]
 
 
 @pytest.mark.parametrize(
