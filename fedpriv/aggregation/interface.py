@@ -1,4 +1,5 @@
-"""What every way of summing looks like from the outside: a client, a server, and the stages between them.
+"""What every way of summing looks like from the outside: a client and a server that live for a run, and the
+stages of each of its rounds.
 
 Both are sans-IO: requests and replies are bytes, and whoever drives them moves the bytes.  A client that
 does not answer a stage is left out of what follows; the server raises
@@ -8,27 +9,33 @@ does not answer a stage is left out of what follows; the server raises
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.crypto import SigningKey
-from fedpriv.secagg import Session, Sum
+from fedpriv.secagg import Sum
 from fedpriv.secagg.in_process import RoundClient, RoundServer
 
 __all__ = ["AggregationClient", "AggregationServer", "Aggregator"]
 
 
 class AggregationClient(RoundClient, Protocol):
-    """One client in one round."""
+    """One client of a run."""
 
-    def set_vector(self, residues: NDArray[np.uint64]) -> None:
-        """Give the vector to be summed: residues modulo ``2**bits``, shape ``(dimension,)``."""
+    def open_round(self, round_: int, context: bytes) -> None:
+        """Begin a round: its number, higher than all before, and the digest of its subject (32 bytes)."""
+
+    def set_vectors(self, vectors: NDArray[np.uint64]) -> None:
+        """Give the vector to be summed in this round: residues modulo ``2**bits``, shape ``(dimension,)``."""
 
 
-AggregationServer: TypeAlias = RoundServer[Sum]
-"""The server in one round; its result is the sum over the survivors, modulo ``2**bits``."""
+class AggregationServer(RoundServer[Sum], Protocol):
+    """The server of a run; a round's result is the sum over its survivors, modulo ``2**bits``."""
+
+    def open_round(self, round_: int, context: bytes, *, prepare: bool = False) -> None:
+        """Begin a round, as its clients do; ``prepare`` makes the next one take fewer exchanges."""
 
 
 class Aggregator(Protocol):
@@ -44,7 +51,7 @@ class Aggregator(Protocol):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages of a round, in order; one exchange each."""
+        """The stages that a round can have, in order; one exchange each."""
 
     @property
     def threshold(self) -> int:
@@ -53,12 +60,12 @@ class Aggregator(Protocol):
     def client(
         self,
         client_id: int,
-        session: Session,
+        run_id: bytes,
         key: SigningKey,
         roster: Mapping[int, bytes],
         rand: Callable[[int], bytes],
     ) -> AggregationClient:
-        """One client's side of the round that ``session`` names."""
+        """One client's side of the run that ``run_id`` (16 bytes) names."""
 
-    def server(self, session: Session, roster: Mapping[int, bytes]) -> AggregationServer:
-        """The server's side of the round that ``session`` names."""
+    def server(self, run_id: bytes, roster: Mapping[int, bytes]) -> AggregationServer:
+        """The server's side of the run that ``run_id`` names."""

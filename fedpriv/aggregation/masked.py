@@ -27,17 +27,17 @@ class Masked:
 
     @property
     def threshold(self) -> int:
-        return self.params.threshold
+        return self.params.min_survivors
 
     def client(
         self,
         client_id: int,
-        session: secagg.Session,
+        run_id: bytes,
         key: SigningKey,
         roster: Mapping[int, bytes],
         rand: Callable[[int], bytes],
     ) -> AggregationClient:
-        return secagg.Client(self.params, session, client_id, key, roster, rand)
+        return secagg.Client(self.params, run_id, client_id, key, roster, rand)
 
-    def server(self, session: secagg.Session, roster: Mapping[int, bytes]) -> AggregationServer:
-        return secagg.Server(self.params, session, roster)
+    def server(self, run_id: bytes, roster: Mapping[int, bytes]) -> AggregationServer:
+        return secagg.Server(self.params, run_id, roster)

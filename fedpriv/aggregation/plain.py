@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from fedpriv.crypto import SigningKey
 from fedpriv.encoding import pack, unpack
 from fedpriv.errors import TooFewParties, UnsafeParameters, UsageError
-from fedpriv.secagg import Session, Sum
+from fedpriv.secagg import Sum
+from fedpriv.secagg.params import UPDATE
 
 __all__ = ["Plain"]
 
@@ -39,14 +40,14 @@ class Plain:
     def client(
         self,
         client_id: int,
-        session: Session,
+        run_id: bytes,
         key: SigningKey,
         roster: Mapping[int, bytes],
         rand: Callable[[int], bytes],
     ) -> PlainClient:
         return PlainClient(self)
 
-    def server(self, session: Session, roster: Mapping[int, bytes]) -> PlainServer:
+    def server(self, run_id: bytes, roster: Mapping[int, bytes]) -> PlainServer:
         return PlainServer(self)
 
 
@@ -57,13 +58,16 @@ class PlainClient:
     plain: Plain
     _vector: NDArray[np.uint64] | None = field(default=None, repr=False)
 
-    def set_vector(self, residues: NDArray[np.uint64]) -> None:
-        self._vector = residues
+    def open_round(self, round_: int, context: bytes) -> None:
+        self._vector = None
 
-    def handle(self, request: bytes) -> bytes:
+    def set_vectors(self, vectors: NDArray[np.uint64]) -> None:
+        self._vector = vectors
+
+    def handle(self, request: bytes) -> Iterator[bytes]:
         if self._vector is None:
             raise UsageError("the client was asked for its vector before it was given one")
-        return pack(self._vector, self.plain.bits)
+        return iter((pack(self._vector, self.plain.bits),))
 
 
 @dataclass(slots=True)
@@ -79,13 +83,20 @@ class PlainServer:
     def stage(self) -> str:
         return "finished" if self.finished else "upload"
 
-    def requests(self) -> dict[int, bytes]:
-        return {} if self.finished else dict.fromkeys(range(1, self.plain.clients + 1), b"")
+    @property
+    def asked(self) -> tuple[int, ...]:
+        return () if self.finished else tuple(range(1, self.plain.clients + 1))
 
-    def receive(self, client_id: int, reply: bytes) -> None:
+    def open_round(self, round_: int, context: bytes, *, prepare: bool = False) -> None:
+        self.finished, self._total, self._answered = False, None, []
+
+    def request(self, client_id: int) -> bytes:
+        return b""
+
+    def receive(self, client_id: int, message: bytes) -> None:
         if self.finished or client_id in self._answered or not 1 <= client_id <= self.plain.clients:
             raise UsageError(f"no reply of client {client_id} is awaited")
-        vector = unpack(reply, self.plain.bits, self.plain.dimension)
+        vector = unpack(message, self.plain.bits, self.plain.dimension)
         total = vector if self._total is None else self._total + vector
         self._total = total & np.uint64((1 << self.plain.bits) - 1)
         self._answered.append(client_id)
@@ -103,4 +114,4 @@ class PlainServer:
         if not self.finished or self._total is None:
             raise UsageError("the round has not ended, so there is no sum yet")
         survivors = tuple(sorted(self._answered))
-        return Sum(total=self._total, survivors=survivors, answered={"upload": survivors})
+        return Sum(vectors={UPDATE: self._total}, survivors=survivors, answered={"upload": survivors})

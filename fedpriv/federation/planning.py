@@ -14,7 +14,7 @@ from fedpriv.errors import UnsafeParameters
 from fedpriv.federation.config import Config
 from fedpriv.federation.plan import Adversary, Estimate, Plan, together_with
 from fedpriv.federation.workplace import Workplace, prepare
-from fedpriv.secagg import SecAggParams, round_cost
+from fedpriv.secagg import SecAggParams, Vector, round_cost
 
 __all__ = ["make_plan"]
 
@@ -141,8 +141,7 @@ def _aggregator(config: Config, grid: FixedPoint, noise: dp.NoisePlan) -> Masked
     return Masked(
         SecAggParams.for_cohort(
             clients,
-            bits=grid.bits,
-            dimension=noise.dimension,
+            vectors=[Vector("update", grid.bits, noise.dimension)],
             max_colluders=noise.max_colluders,
             min_survivors=least,
         )
@@ -150,10 +149,10 @@ def _aggregator(config: Config, grid: FixedPoint, noise: dp.NoisePlan) -> Masked
 
 
 def _traffic(aggregator: Masked | Plain) -> tuple[int, int]:
-    """Bytes that a client sends in a round, and masks that it expands."""
+    """Bytes that a client sends in a round that was prepared ahead, and masks that it expands."""
     if isinstance(aggregator, Plain):
         return packed_size(aggregator.bits, aggregator.dimension), 0
-    cost = round_cost(aggregator.params)
+    cost = round_cost(aggregator.params, prepared=True, prepares=True)
     return cost.bytes_sent, cost.client_masks
 
 

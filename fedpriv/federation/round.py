@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv import dp
+from fedpriv.aggregation import AggregationServer
 from fedpriv.crypto import SigningKey, digest
 from fedpriv.errors import TooFewParties
 from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.traffic import Metered
 from fedpriv.federation.workplace import Workplace
-from fedpriv.secagg import Session, run_in_process
+from fedpriv.secagg import run_in_process
 from fedpriv.training import RecordGradients
 
 __all__ = ["RECORD_SHARE", "RoundLost", "RoundOutcome", "RoundRunner"]
@@ -54,9 +55,13 @@ class RoundLost:
     uploaded: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RoundRunner:
-    """Runs rounds of a plan over the clients of a workplace, all in this process."""
+    """Runs rounds of a plan over the clients of a workplace, all in this process.
+
+    The parties of the secure sum live as long as this does: each round's upload carries keys for the next, so
+    after the first round, and after one in which a client comes back, a round takes two exchanges less.
+    """
 
     work: Workplace
     plan: Plan
@@ -64,6 +69,8 @@ class RoundRunner:
     gradients: RecordGradients
     run_id: bytes
     keys: Mapping[int, SigningKey]
+    _server: AggregationServer | None = field(default=None, init=False)
+    _clients: dict[int, Metered] = field(default_factory=dict, init=False)
 
     @property
     def roster(self) -> dict[int, bytes]:
@@ -85,21 +92,20 @@ class RoundRunner:
         """
         stages = self.plan.aggregator.stages
         self.work.manifest.restore(self.work.model, parameters)
-        session = Session(run_id=self.run_id, round=round_, context=self._context(parameters))
-        server = self.plan.aggregator.server(session, self.roster)
-        clients = {}
-        for client, key in self.keys.items():
-            rand = self.entropy.stream("secagg", round_, client).read
-            clients[client] = Metered(self.plan.aggregator.client(client, session, key, self.roster, rand))
+        server, clients = self._parties(round_)
+        context = self._context(parameters)
+        server.open_round(round_, context, prepare=round_ < self.plan.rounds)
+        for client in clients:
+            clients[client].open_round(round_, context)
             if stages.index(vanishing.get(client, stages[-1])) >= stages.index("upload"):
-                clients[client].set_vector(self._local_update(round_, client))
+                clients[client].set_vectors(self._local_update(round_, client))
         delivery = _Delivery(stages, vanishing)
         try:
             total = run_in_process(server, clients, delivery)
         except TooFewParties as error:
             uploaded = stages.index(delivery.stage) >= stages.index("upload")
             return RoundLost(stage=delivery.stage, reason=str(error), uploaded=uploaded)
-        noisy = self.plan.grid.centre(total.total)
+        noisy = self.plan.grid.centre(total.vectors["update"])
         if self.plan.noise.server_variance:
             words = self.entropy.stream("server-noise", round_).words
             noisy = noisy + dp.skellam(self.plan.noise.server_variance, noisy.size, words)
@@ -111,6 +117,16 @@ class RoundRunner:
             bytes_per_client=max(sent),
             aggregate_digest=digest("fedpriv/aggregate/v1", noisy.astype("<i8").tobytes()).hex(),
         )
+
+    def _parties(self, round_: int) -> tuple[AggregationServer, dict[int, Metered]]:
+        """The server and the clients of the run, made when this process opens its first round."""
+        if self._server is None:
+            self._server = self.plan.aggregator.server(self.run_id, self.roster)
+            for client, key in self.keys.items():
+                rand = self.entropy.stream("secagg", round_, client).read
+                made = self.plan.aggregator.client(client, self.run_id, key, self.roster, rand)
+                self._clients[client] = Metered(made)
+        return self._server, self._clients
 
     def _local_update(self, round_: int, client: int) -> NDArray[np.uint64]:
         """One client's work: sample, clip record by record, quantise, sum, add its share of the noise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,17 @@ class Metered:
     client: AggregationClient
     sent: int = 0
 
-    def set_vector(self, residues: NDArray[np.uint64]) -> None:
-        """Pass the vector on."""
-        self.client.set_vector(residues)
+    def open_round(self, round_: int, context: bytes) -> None:
+        """Begin a round and count from zero."""
+        self.client.open_round(round_, context)
+        self.sent = 0
 
-    def handle(self, request: bytes) -> bytes:
-        """Pass the request on and count the reply."""
-        reply = self.client.handle(request)
-        self.sent += len(reply)
-        return reply
+    def set_vectors(self, vectors: NDArray[np.uint64]) -> None:
+        """Pass the vector on."""
+        self.client.set_vectors(vectors)
+
+    def handle(self, request: bytes) -> Iterator[bytes]:
+        """Pass the request on and count the messages of the answer."""
+        for message in self.client.handle(request):
+            self.sent += len(message)
+            yield message

@@ -32,6 +32,17 @@ def test_the_secure_sum_in_three_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_twenty_clients_as_processes_over_sockets(tmp_path: Path) -> None:
+    # Client 7 is killed after its upload of round 2, and comes back with its saved state in round 3.
+    lines = call(tmp_path, EXAMPLES / "loopback.py").splitlines()
+    assert lines[0].startswith("20 clients, roster ")
+    for line, exchanges in zip(lines[1:], (5, 3, 3), strict=True):
+        assert f": {exchanges} exchanges" in line
+        assert "20 of 20 in the sum" in line
+        assert line.endswith("both sums exact")
+
+
+@pytest.mark.slow
 def test_the_quickstart_as_library_calls(tmp_path: Path) -> None:
     said = call(tmp_path, EXAMPLES / "library.py", "run.rounds=2", "privacy.expected_batch=24.0")
     assert re.search(r"ε = 3\.00, δ = 1e-05", said)
@@ -45,7 +56,8 @@ def test_the_readme_shows_the_examples_as_they_are() -> None:
     readme = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
     scripts = (EXAMPLES / "library.py").read_text() + (EXAMPLES / "secure_sum.py").read_text()
-    assert len(blocks) == 2
+    scripts += (EXAMPLES / "loopback.py").read_text()
+    assert len(blocks) == 3
     for block in blocks:
         for line in block.splitlines():
             code = line.split("  #")[0].strip()

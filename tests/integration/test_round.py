@@ -11,6 +11,7 @@ from parties.small_run import small_config
 from fedpriv.crypto import SigningKey
 from fedpriv.federation.config import Config
 from fedpriv.federation.entropy import Entropy
+from fedpriv.federation.plan import Plan
 from fedpriv.federation.planning import make_plan
 from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
 from fedpriv.federation.workplace import Workplace, prepare
@@ -37,10 +38,15 @@ def work(config: Config) -> Workplace:
 
 
 @pytest.fixture(scope="module")
-def runner(config: Config, work: Workplace) -> RoundRunner:
+def plan(config: Config, work: Workplace) -> Plan:
+    return make_plan(config, work)
+
+
+@pytest.fixture
+def runner(work: Workplace, plan: Plan) -> RoundRunner:
     return RoundRunner(
         work=work,
-        plan=make_plan(config, work),
+        plan=plan,
         entropy=Entropy(),
         gradients=RecordGradients(work.model, work.task, work.manifest, clip=1.0),
         run_id=bytes(16),
@@ -69,10 +75,11 @@ def test_one_client_too_many_ends_the_round_without_a_sum(runner: RoundRunner, s
 def test_the_noise_in_the_sum_has_the_variance_that_is_accounted(runner: RoundRunner) -> None:
     # The sample variance of N values of (nearly) normal noise has relative standard deviation sqrt(2 / N);
     # the test fails on right code with probability below 1e-6 (five standard deviations, two cases).
+    # The rounds follow each other: most are prepared ahead, and those after a dropout are not.
     plan, start = runner.plan, runner.work.manifest.flatten(runner.work.model)
-    for vanishing, survivors in (({}, 5), ({2: "upload"}, 4)):
+    for first, vanishing, survivors in ((1, {}, 5), (21, {2: "upload"}, 4)):
         values = []
-        for round_ in range(1, 21):
+        for round_ in range(first, first + 20):
             outcome = runner.run(round_, start, vanishing)
             assert isinstance(outcome, RoundOutcome)
             values.append(outcome.gradient * plan.expected_batch * 2.0**plan.grid.scale_log2)
@@ -82,6 +89,16 @@ def test_the_noise_in_the_sum_has_the_variance_that_is_accounted(runner: RoundRu
         # One colluding client's share is not counted, and what is left is at least what is charged.
         charged = (Fraction(plan.noise.noise_multiplier) * plan.grid.sensitivity) ** 2
         assert planned - plan.noise.share_variance >= charged
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_client_that_vanished_is_back_in_the_next_round(runner: RoundRunner, stage: str) -> None:
+    start = runner.work.manifest.flatten(runner.work.model)
+    for round_, vanishing in enumerate(({}, {2: stage}, {}, {2: stage, 3: stage}, {}), start=1):
+        outcome = runner.run(round_, start, vanishing)
+        if len(vanishing) < 2:
+            assert isinstance(outcome, RoundOutcome)
+            assert vanishing or outcome.survivors == (1, 2, 3, 4, 5)
 
 
 def test_a_client_with_another_model_is_refused_by_the_others(runner: RoundRunner) -> None:
