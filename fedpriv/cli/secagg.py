@@ -131,13 +131,16 @@ def _lines(found: GraphParameters, adversary: Adversary, grinding_bits: int) -> 
             "the round gives no sum",
         ),
     ]
-    if grinding_bits and not found.complete:
-        lines.append(
-            (
-                "grinding",
-                f"each of the 2^{grinding_bits} graphs that may be tried has those first two chances",
-            )
+    if found.complete or (adversary == "curious" and not grinding_bits):
+        return lines
+    if grinding_bits:
+        grinding = f"each of the 2^{grinding_bits} graphs that may be tried has those first two chances"
+    else:
+        grinding = (
+            "none counted, which is right for a graph that nobody can influence; the protocol here draws it "
+            "from the clients' keys and counts --grinding-bits 64"
         )
+    lines.append(("grinding", grinding))
     return lines
 
 
