@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.crypto.prg import word_dtype
-from fedpriv.encoding.packing import pack, unpack
+from fedpriv.encoding.packing import add_packed, pack
 from fedpriv.errors import UsageError
 from fedpriv.secagg.params import PART_VALUES, UPDATE, SecAggParams, Vector
 
@@ -61,16 +61,13 @@ def masked_parts(
     """
     for vector in params.vectors:
         values = inputs[vector.name]
-        top = (1 << vector.bits) - 1
         room = np.empty(min(_WINDOW_PARTS * PART_VALUES, vector.dimension), word_dtype(vector.bits))
         for first in range(0, vector.dimension, room.size):
             window = room[: vector.dimension - first]
             window[:] = values[first : first + window.size]
             add_masks(window, masks[vector.name], start=first)
-            if vector.bits < 8 * window.itemsize:
-                window &= window.dtype.type(top)
             for start in range(0, window.size, PART_VALUES):
-                yield pack(window[start : start + PART_VALUES], vector.bits)
+                yield pack(window[start : start + PART_VALUES], vector.bits, reduce=True)
 
 
 class Residues:
@@ -96,7 +93,7 @@ class Residues:
         for vector in self._params.vectors:
             words = self._words[vector.name]
             for start, count in vector.parts:
-                words[start : start + count] += unpack(next(waiting), vector.bits, count, dtype=words.dtype)
+                add_packed(words[start : start + count], next(waiting), vector.bits)
 
     def add_masks(self, masks: Mapping[str, Masks], add_masks: AddMasks) -> None:
         """Add masks to each vector, or take them away."""

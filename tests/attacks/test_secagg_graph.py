@@ -20,12 +20,15 @@ from parties.attackers import (
 from parties.secagg import Parties, remembered, sparse_params
 
 from fedpriv.crypto import AgreementKey, digest
+from fedpriv.crypto.merkle import MerkleTree
 from fedpriv.errors import DecodeError, UnsafeParameters
 from fedpriv.secagg.cohort import (
     Cohort,
     Register,
 )
 from fedpriv.secagg.dealing import open_shares
+from fedpriv.secagg.graph import ring_neighbours
+from fedpriv.secagg.keys import bundle_leaf
 from fedpriv.secagg.members import Members
 from fedpriv.secagg.messages import View
 
@@ -35,7 +38,7 @@ NAME = "fedpriv secagg v1"
 
 def _view(parties: Parties, shown: Iterable[int], members: bytes | None = None) -> View:
     """A view of U1 with the bundles and paths of some clients, all of them genuine."""
-    register = parties.server._round.register
+    register = parties.register
     clients = sorted(shown)
     paths = tuple(register._tree.path(register.members.rank(client)) for client in clients)
     bundles = tuple(register.bundles[client] for client in clients)
@@ -70,6 +73,58 @@ def test_a_merkle_path_is_forged_left_out_or_of_another_length() -> None:
         forged = View(view.members, view.bundles, paths)
         parties.refuses(VICTIM, parties.forge_request(request, view=forged), "SA-17")
     parties.assert_exact(parties.finish())
+
+
+def _cohort_hash(parties: Parties, members: bytes, root: bytes) -> bytes:
+    return digest(f"{NAME} cohort", parties.session, members, root)
+
+
+def _ring(parties: Parties, hash_: bytes, members: bytes, client: int) -> set[int]:
+    """The neighbours that a hash would give a client, or whoever has its rank."""
+    present = Members(members, parties.params.clients)
+    seed = digest(f"{NAME} graph", hash_)
+    ranks = ring_neighbours(seed, len(present), parties.params.degree, present.rank(client))
+    return {list(present)[rank] for rank in ranks}
+
+
+def test_a_tree_with_a_level_more_gives_the_server_a_graph_of_its_choice() -> None:
+    # All paths are longer by one digest, which the server picks until the neighbours suit it.  Everything
+    # else fits: without the length of a path being known the victim would accept a root with anything beside.
+    parties = Parties(params=SPARSE)
+    request = parties.run_until("share")[VICTIM]
+    register, wanted = parties.register, set(strangers(parties, VICTIM)[:2])
+    members, root = register.members.data, register._tree.root
+    for tries in range(500):
+        beside = digest("beside", bytes([tries % 256, tries // 256]))
+        hash_ = _cohort_hash(parties, members, digest(f"{NAME} node", root, beside))
+        neighbours = _ring(parties, hash_, members, VICTIM)
+        if wanted <= neighbours:
+            break
+    else:
+        pytest.fail("no digest found; another seed of the parties gives one")
+    view = _view(parties, {VICTIM, *neighbours})
+    longer = View(view.members, view.bundles, tuple(path + beside for path in view.paths))
+    parties.refuses_and_goes_on(VICTIM, parties.forge_request(request, view=longer), "SA-17")
+
+
+def test_the_victim_takes_the_place_of_another_member_in_the_tree() -> None:
+    # The set names client 2 and not the victim; in the tree the victim's keys stand where those of 2 belong.
+    parties = Parties(params=SPARSE)
+    request = parties.run_until("share")[VICTIM]
+    bundles = parties.register.bundles
+    members = parties.members(set(parties.roster) - {VICTIM})
+    in_tree = [VICTIM, *range(3, 13)]
+    leaves = [bundle_leaf(parties.group, parties.round, bundles[client]) for client in in_tree]
+    tree = MerkleTree(f"{NAME} node", leaves)
+    neighbours = _ring(parties, _cohort_hash(parties, members, tree.root), members, VICTIM)
+    assert 2 not in neighbours
+    shown = sorted({VICTIM, *neighbours})
+    view = View(
+        members,
+        tuple(bundles[client] for client in shown),
+        tuple(tree.path(in_tree.index(client)) for client in shown),
+    )
+    parties.refuses_and_goes_on(VICTIM, parties.forge_request(request, view=view), "SA-17")
 
 
 def test_a_neighbour_is_replaced_by_another_member() -> None:
@@ -131,7 +186,7 @@ def test_a_client_that_believes_its_neighbours_is_surrounded_and_opened() -> Non
     request = parties.forge_request(requests[VICTIM], view=_view(parties, {VICTIM, *accomplices}))
     parties.refuses(VICTIM, request, "SA-17")
 
-    register = parties.server._round.register
+    register = parties.register
     bundles = {client: register.bundles[client] for client in sorted({VICTIM, *accomplices})}
     careless(parties, VICTIM, cohort=lambda checks, view, memory: Cohort(register.hash, b"", bundles))
     dealt = dict(parties.read_reply(parties.answer(VICTIM, request)[0]).shares)
@@ -144,7 +199,7 @@ def test_a_client_that_believes_its_neighbours_is_surrounded_and_opened() -> Non
         )
     template = Parties(params=parties.params).run_until("upload")[VICTIM]
     careless(parties, VICTIM, open_shares=lambda *given: {}, partners=lambda *given: tuple(accomplices))
-    upload = parties.forge_request(template, session=parties.server._record.session)
+    upload = parties.forge_request(template, session=parties.session)
     parts = uploaded(parties, parties.answer(VICTIM, upload))
     seed = recovered({client: shares.seed for client, shares in held.items()})
     mask = recovered({client: shares.key for client, shares in held.items()})

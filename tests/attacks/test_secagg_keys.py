@@ -43,7 +43,7 @@ def _impostors(parties: Parties, victim: int) -> tuple[dict[int, Secrets], Regis
     bundles = {victim: parties.server._record.bundles[victim]}
     for client, own in secrets.items():
         bundles[client] = make_bundle(parties.group, client, own, NO_PREVIOUS, parties.identities[victim])
-    register = Register(parties.params, parties.group, parties.round, parties.server._record.session, bundles)
+    register = Register(parties.params, parties.group, parties.round, parties.session, bundles)
     holders, to_victim = tuple(parties.roster), {victim: bundles[victim].cipher_key}
     mail = []
     for client, own in secrets.items():

@@ -72,7 +72,7 @@ def test_a_round_number_is_opened_twice_with_keys_made_ahead() -> None:
     second = parties.answer(1, request)
     known = {"seed": before.secrets.seed, "mask": before.secrets.mask}
     assert opens(parties, 1, uploaded(parties, first), **known)
-    cohort = Cohort(victim._memory.cohort_hash, b"", parties.server._round.register.bundles)
+    cohort = Cohort(victim._memory.cohort_hash, b"", parties.register.bundles)
     assert opens(parties, 1, uploaded(parties, second), other, cohort=cohort, **known)
 
 
@@ -267,7 +267,7 @@ def test_a_client_that_advertised_is_then_asked_to_upload_with_the_keys_it_had_m
 def _advertise(parties: Parties) -> bytes:
     """A request for keys in this round's session."""
     other = Parties(parties.params.clients, round_=parties.round)
-    return parties.forge_request(other.server.request(1), session=parties.server._record.session)
+    return parties.forge_request(other.server.request(1), session=parties.session)
 
 
 def test_a_view_is_kept_from_a_client_or_shown_to_it_twice() -> None:

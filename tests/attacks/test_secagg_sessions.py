@@ -65,7 +65,7 @@ class _TwoModels:
 
     def __init__(self, told: bytes) -> None:
         self.parties = parties = Parties(5)
-        self.sessions = dict.fromkeys(parties.roster, parties.server._record.session)
+        self.sessions = dict.fromkeys(parties.roster, parties.session)
         self.sessions[1] = parties.group.session(parties.round, told)
         for client in parties.roster:
             parties.clients[client] = parties.client(client)
@@ -87,7 +87,7 @@ class _TwoModels:
                 answer = parties.answer(client, self.request(client))
                 if parties.server.stage == "upload":
                     self.uploads[client] = uploaded(parties, answer)
-                session = parties.server._record.session
+                session = parties.session
                 parties.deliver(client, [parties.forge_reply(message, session=session) for message in answer])
             parties.server.advance()
 
@@ -102,9 +102,7 @@ def test_inconsistent_models_give_noise_and_not_the_victims_update(told: bytes) 
     total = np.zeros(7, np.uint64)
     for client, parts in attack.uploads.items():
         seed = recovered(_enough_shares(parties, client))  # what everybody would reveal
-        own_view = Cohort(
-            parties.clients[client]._memory.cohort_hash, b"", parties.server._round.register.bundles
-        )
+        own_view = Cohort(parties.clients[client]._memory.cohort_hash, b"", parties.register.bundles)
         total += without_masks(parties, client, parts, seed=seed, cohort=own_view)["update"]
     assert np.array_equal(total % 2**20, parties.vectors[1]["update"]) == (told == CONTEXT)
 

@@ -24,7 +24,7 @@ VICTIM = 1
 def _sharers_signature(parties: Parties, client: int, sharers: bytes) -> bytes:
     """An accomplice's signature under a list of those that shared."""
     record = parties.server._record
-    statement = sharers_statement(record.session, parties.server._round.register.hash, sharers)
+    statement = sharers_statement(record.session, parties.register.hash, sharers)
     return parties.identities[client].sign(SHARERS_DOMAIN, statement)
 
 
@@ -82,7 +82,7 @@ def _shares_given(parties: Parties, replies: Iterable[bytes], owner: int) -> dic
 def _gone_for_all_alike(parties: Parties) -> set[int]:
     """Three of the victim's neighbours, of which each of the other five knows two at most: so all five find
     enough signatures although the three are gone."""
-    neighbours = parties.server._round.register.neighbours
+    neighbours = parties.register.neighbours
     for three in combinations(neighbours(VICTIM), 3):
         others = set(neighbours(VICTIM)) - set(three)
         if all(len(set(three) & set(neighbours(other))) < 3 for other in others):
@@ -97,7 +97,7 @@ def test_without_those_signatures_a_client_counts_on_masks_that_it_does_not_have
     # recovered, so two are left, where section 8 of the spec promises t = 5.
     parties = Parties(params=sparse_params(24, degree=8, threshold=5))
     requests = parties.run_until("upload")
-    register = parties.server._round.register
+    register = parties.register
     neighbours = set(register.neighbours(VICTIM))
     dropped = _gone_for_all_alike(parties)
     unseen = set(sorted(neighbours - dropped)[:3])

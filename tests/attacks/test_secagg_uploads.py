@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 from parties.attackers import opens, recovered, signed_bundle, uploaded
@@ -52,7 +53,6 @@ def test_a_client_that_uploads_again_and_again_gives_one_mask_after_the_other() 
         parts = uploaded(parties, parties.answer(1, _other_lists(parties, request, partner)))
         masks += full - unpack(parts[0], 20, 7)
     client._memory = after
-    held = {holder: parties.clients[holder]._memory.held for holder in parties.roster}
     parties.step({1})
     held = {holder: parties.clients[holder]._memory.held for holder in (2, 3, 4)}
     seed = recovered({holder: shares[1].seed for holder, shares in held.items()})
@@ -60,15 +60,17 @@ def test_a_client_that_uploads_again_and_again_gives_one_mask_after_the_other() 
     assert opens(parties, 1, [bare], seed=seed, partners=())
 
 
+def _state(parties: Parties) -> tuple[bytes, dict[str, bytes]]:
+    return msgspec.msgpack.encode(parties.server._record), parties.server._round.sum.words()
+
+
 def _refused_by_the_server(parties: Parties, client: int, message: bytes) -> FedprivError:
     """The server refuses a message, names who sent it, and is as it was."""
-    before = parties.server._record
-    state = (parties.server.sequence, before.stage, parties.server.waiting, parties.server._round.sum.words())
+    before = _state(parties)
     with pytest.raises((ProtocolViolation, DecodeError)) as refusal:
         parties.server.receive(client, message)
     assert refusal.value.party == client
-    after = (parties.server.sequence, before.stage, parties.server.waiting, parties.server._round.sum.words())
-    assert after == state
+    assert _state(parties) == before
     return refusal.value
 
 
@@ -90,36 +92,29 @@ def test_a_part_is_short_oversized_or_padded(forge: Callable[[bytes], bytes], cl
     parties.run_until("upload")
     header, part = parties.answer(2)
     parties.deliver(2, [header])
-    wrong = parties.forge_reply(part, data=parties.read_reply(part).data)
-    assert wrong == part
-    wrong = _encoded_part(parties, part, forge(parties.read_reply(part).data))
+    wrong = parties.forge_reply(part, data=forge(parties.read_reply(part).data))
     refusal = _refused_by_the_server(parties, 2, wrong)
     assert (refusal.clause if isinstance(refusal, ProtocolViolation) else None) == clause
     parties.deliver(2, [part])
     parties.assert_exact(parties.finish())
 
 
-def _encoded_part(parties: Parties, part: bytes, data: bytes) -> bytes:
-    return parties.forge_reply(part, data=data)
-
-
 def test_parts_come_out_of_order_or_twice_or_without_a_header() -> None:
     parties = Parties(params=LONG)
     parties.run_until("upload")
     header, first, second, third = parties.answer(2)
-    _refused = lambda message: _refused_by_the_server(parties, 2, message)  # noqa: E731 - three times below
-    assert "SA-16" in str(_refused(first))
+    assert "SA-16" in str(_refused_by_the_server(parties, 2, first))
     parties.deliver(2, [header])
-    assert "SA-15" in str(_refused(header))
-    assert "SA-16" in str(_refused(second))
+    assert "SA-15" in str(_refused_by_the_server(parties, 2, header))
+    assert "SA-16" in str(_refused_by_the_server(parties, 2, second))
     parties.deliver(2, [first])
     for wrong in (first, third, parties.forge_reply(second, part=7)):
-        assert "SA-16" in str(_refused(wrong))
+        assert "SA-16" in str(_refused_by_the_server(parties, 2, wrong))
     # The last part of another vector in this one's place.
-    assert "SA-8" in str(_refused(parties.forge_reply(third, part=1)))
+    assert "SA-8" in str(_refused_by_the_server(parties, 2, parties.forge_reply(third, part=1)))
     parties.deliver(2, [second, third])
     for late in (header, first, third, parties.forge_reply(third, part=3)):
-        assert "SA-15" in str(_refused(late))
+        assert "SA-15" in str(_refused_by_the_server(parties, 2, late))
     parties.assert_exact(parties.finish())
 
 
@@ -151,7 +146,7 @@ def _bundle_ahead(parties: Parties, client: int) -> object:
         client,
         cipher=AgreementKey.from_seed(b"c" * 32).public,
         mask=AgreementKey.from_seed(b"m" * 32).public,
-        previous=parties.server._round.register.hash,
+        previous=parties.register.hash,
         round_=parties.round + 1,
     )
 
@@ -210,7 +205,7 @@ def test_two_clients_bring_the_same_keys_for_the_next_round() -> None:
         2,
         cipher=AgreementKey.from_seed(b"c" * 32).public,
         mask=theirs.mask_key,
-        previous=parties.server._round.register.hash,
+        previous=parties.register.hash,
         round_=parties.round + 1,
     )
     forged = parties.forge_reply(answers[2][0], bundle=copied)
@@ -218,6 +213,25 @@ def test_two_clients_bring_the_same_keys_for_the_next_round() -> None:
     for client in (2, 3, 4):
         parties.deliver(client, answers[client])
     parties.assert_exact(parties.finish())
+
+
+def test_the_sizes_of_messages_say_nothing_of_the_vectors() -> None:
+    # Weights, counts and losses are vectors of their own; what is visible is who answered, and when (SA-10).
+    vectors = [Vector("loss", 20, 1), Vector("update", 16, 50), Vector("weight", 7, 1)]
+    params = SecAggParams.for_cohort(3, vectors=vectors)
+    sizes = []
+    for top in (0, 1):
+        parties = Parties(params=params, prepare=True)
+        values = {v.name: np.full(v.dimension, top * (2**v.bits - 1), np.uint64) for v in vectors}
+        parties.clients[2].set_vectors(values)
+        sizes.append([])
+        while not parties.server.finished:
+            messages = {client: parties.answer(client) for client in parties.server.asked}
+            for client, answer in messages.items():
+                sizes[-1] += [(parties.server.stage, client, len(message)) for message in answer]
+                parties.deliver(client, answer)
+            parties.server.advance()
+    assert sizes[0] == sizes[1]
 
 
 @pytest.mark.parametrize("excess", [1, 2**19, 2**31])

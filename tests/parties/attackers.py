@@ -25,7 +25,7 @@ SPARSE = sparse_params(12, degree=4, threshold=3, min_survivors=9)
 
 def neighbourhood(parties: Parties, client: int) -> set[int]:
     """A client and its neighbours in this round's graph."""
-    return {client, *parties.server._round.register.neighbours(client)}
+    return {client, *parties.register.neighbours(client)}
 
 
 def strangers(parties: Parties, client: int) -> list[int]:
@@ -107,7 +107,7 @@ def without_masks(
         cohort: as the client knows it; the server's, if not given.
         partners: those with whom it exchanged masks; all neighbours, if not given.
     """
-    cohort = cohort or parties.server._round.register
+    cohort = cohort or parties.register
     peers = cohort.neighbours(client) if partners is None else tuple(partners)
     names = [vector.name for vector in parties.params.vectors]
     streams = [] if seed is None else [(self_mask_keys(cohort.hash, seed, client, names), True)]

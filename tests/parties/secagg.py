@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedpriv.crypto import Keystream, SigningKey
 from fedpriv.errors import ProtocolViolation
 from fedpriv.secagg import Client, Roster, SecAggParams, Server, Sum, Vector
+from fedpriv.secagg.cohort import Register
 from fedpriv.secagg.keys import Group
 from fedpriv.secagg.members import Members
 from fedpriv.secagg.messages import Message, decode_reply, decode_request, encode
@@ -177,6 +178,16 @@ class Parties:
     def group(self) -> Group:
         """The run as its parties name it."""
         return Group.of(self.params, self.run_id, self.roster)
+
+    @property
+    def session(self) -> bytes:
+        """The round as its parties name it."""
+        return self.group.session(self.round, self.context)
+
+    @property
+    def register(self) -> Register:
+        """U1 as the server knows it."""
+        return self.server._round.register
 
     def members(self, clients: Iterable[int]) -> bytes:
         """A set of clients as it stands in a message."""

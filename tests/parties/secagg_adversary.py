@@ -219,11 +219,12 @@ class Coalition:
             for (number, owner, _), shares in self._shares.items():
                 # With one share less than the threshold too: that gives nothing, unless the sharing is wrong.
                 threshold = self._seen.params.threshold
-                for count in (threshold - 1, threshold):
-                    value = combine(dict(sorted(shares.items())[:count])) if len(shares) >= count else 0
-                    if value < 2**256:
-                        self.known.add(value.to_bytes(32, "big"))
-                    assert value < 2**256 or count < threshold, f"no secret of client {owner} in {number}"
+                if len(shares) >= threshold - 1:
+                    value = combine(dict(sorted(shares.items())[:threshold]))
+                    assert value < 2**256 or len(shares) < threshold, (
+                        f"no secret of client {owner} in {number}"
+                    )
+                    self.known.add((value % 2**256).to_bytes(32, "big"))
         self.publics = {own_key(seed).public: seed for seed in self.known}
 
     def _open(self, box: Box) -> bool:

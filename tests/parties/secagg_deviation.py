@@ -151,7 +151,7 @@ class Deviation:
             self._ask(client, self._unmask_request(client, client))
 
     def _unmask_request(self, client: int, other: int) -> UnmaskRequest:
-        """What to ask a client about the lists that another signed, with all the signatures that there are."""
+        """What to ask a client about the lists that another signed, with all signatures that there are."""
         (sharers, survivors), cohort = self.lists[other], self.cohorts[other]
         statement = consistency_statement(self.session, cohort.hash, sharers.data, survivors.data)
         signatures = {}

@@ -421,7 +421,9 @@ class Network:
         """A new process of the server goes on from what the last one saved."""
         data, before = self.server.save(SERVER_KEY, self.stream.read), server_memory(self.server)
         self.restore_server(self.server.sequence, data)
-        assert server_memory(self.server) == before
+        after = server_memory(self.server)
+        # The keys of uploads that were cut short matter only as long as headers come in.
+        assert after == before if self.server.stage == "upload" else after[:3] == before[:3]
 
     def restore_server(self, sequence: int, data: bytes) -> None:
         """A new process of the server goes on from what was saved."""

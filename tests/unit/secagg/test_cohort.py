@@ -20,7 +20,7 @@ NAME = "fedpriv secagg v1"
 
 def _shared(parties: Parties) -> Register:
     parties.run_until("share")
-    return parties.server._round.register
+    return parties.register
 
 
 def _read(parties: Parties, client: int, view: View) -> Cohort:
@@ -28,7 +28,7 @@ def _read(parties: Parties, client: int, view: View) -> Cohort:
         view,
         parties.group,
         parties.round,
-        parties.server._record.session,
+        parties.session,
         client,
         parties.params,
         parties.roster,
@@ -55,7 +55,7 @@ def test_every_client_finds_the_servers_cohort_and_its_own_neighbours(sparse: bo
 def test_the_graph_is_over_those_that_are_there(away: tuple[int, ...]) -> None:
     parties = Parties(params=SPARSE)
     parties.step(away)
-    register = parties.server._round.register
+    register = parties.register
     assert tuple(register.members) == tuple(sorted(set(parties.roster) - set(away)))
     for client in register.members:
         neighbours = register.neighbours(client)
@@ -79,13 +79,13 @@ def test_the_hash_is_that_of_the_spec() -> None:
     while len(leaves) > 1:
         leaves = [digest(f"{NAME} node", *leaves[i : i + 2]) for i in range(0, len(leaves), 2)]
     members = b"\x1f"
-    assert register.hash == digest(f"{NAME} cohort", parties.server._record.session, members, leaves[0])
+    assert register.hash == digest(f"{NAME} cohort", parties.session, members, leaves[0])
 
 
 def test_every_part_of_a_bundle_and_of_the_session_changes_the_hash() -> None:
     parties = Parties(3)
     register = _shared(parties)
-    group, session, bundles = parties.group, parties.server._record.session, register.bundles
+    group, session, bundles = parties.group, parties.session, register.bundles
 
     def hash_of(changed: dict[int, object], round_: int = 3, of: bytes = session) -> bytes:
         return Register(parties.params, group, round_, of, {**bundles, **changed}).hash  # type: ignore[dict-item]
@@ -162,5 +162,5 @@ def test_the_cohorts_that_keys_made_ahead_name() -> None:
     assert Cohort(b"", b"", register.bundles).previous() == set()
     parties.finish()
     parties.open(4, invite=())
-    ahead = parties.server._round.register.bundles
+    ahead = parties.register.bundles
     assert Cohort(b"", b"", ahead).previous() == {register.hash}

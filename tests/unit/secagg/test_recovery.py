@@ -27,7 +27,7 @@ class _Shared:
         self.parties = parties
         parties.run_until("upload")
         self.secrets = {client: parties.clients[client]._secrets() for client in parties.roster}
-        self.register = parties.server._round.register
+        self.register = parties.register
         parties.run_until("consistency")
         self.held = {client: parties.clients[client]._memory.held for client in parties.roster}
 

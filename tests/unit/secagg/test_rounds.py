@@ -53,7 +53,7 @@ def test_keys_are_new_in_every_round_and_chain_to_the_round_before() -> None:
         if round_:
             _next(parties)
         _round(parties)
-        register = parties.server._round.register
+        register = parties.register
         for bundle in register.bundles.values():
             assert bundle.previous == before
             assert seen.isdisjoint({bundle.cipher_key, bundle.mask_key, bundle.seed_commitment})
@@ -89,7 +89,7 @@ def test_a_client_that_drops_in_the_first_round_comes_back_in_the_second(stage: 
     assert held == ([3] if stage == "advertise" else [1, 2, 3, 4, 5])
     result, _ = _round(parties)
     assert result.survivors == result.answered["share"] == (1, 2, 3, 4, 5)
-    assert (parties.server._round.register.bundles[3].previous == NO_PREVIOUS) == (not late)
+    assert (parties.register.bundles[3].previous == NO_PREVIOUS) == (not late)
 
 
 @pytest.mark.parametrize("missed", [1, 3])
@@ -284,6 +284,6 @@ def test_a_sparse_graph_is_drawn_anew_in_every_round() -> None:
         result, exchanges = _round(parties, {"upload": lost})
         assert exchanges == FIVE_EXCHANGES
         assert set(result.survivors) == set(parties.roster) - set(lost)
-        graphs.add(tuple(parties.server._round.register.neighbours(1)))
+        graphs.add(tuple(parties.register.neighbours(1)))
         parties.open(parties.round + 1)
     assert len(graphs) == 3

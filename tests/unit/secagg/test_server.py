@@ -165,7 +165,7 @@ def test_on_a_sparse_graph_a_client_with_too_few_neighbours_is_not_asked() -> No
     parties = Parties(params=sparse_params(12, degree=4, threshold=3, min_survivors=9))
     parties.run_until("upload")
     lonely = 1
-    gone = set(parties.server._round.register.neighbours(lonely)[:2])
+    gone = set(parties.register.neighbours(lonely)[:2])
     parties.step(gone)
     assert lonely not in parties.server.asked
     assert not gone & set(parties.server.asked)

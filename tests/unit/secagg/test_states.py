@@ -111,7 +111,7 @@ def test_out_of_turn_requests_change_nothing_in_a_client_that_is_prepared(malici
         each.open(4, invite=())
     upload, *later = _requests_of_a_round(rehearsal)
     share = Parties(3, malicious=malicious).run_until("share")[1]
-    share = parties.forge_request(share, session=parties.server._record.session)
+    share = parties.forge_request(share, session=parties.session)
     assert parties.clients[1].state == "prepared"
     for request in (share, *later):
         parties.refuses(1, request, "SA-15")
