@@ -3,10 +3,10 @@
     python benchmarks/secagg_scale.py [--clients N ...] [--dimension D] [--semi-honest] [--json FILE]
 
 One process is the server; the clients live in worker processes, so that their work is counted apart, and the
-messages go between them as bytes.  Of the clients 5 % may collude and 5 % may vanish; half of the latter do,
-before the upload.  Printed are exchanges, bytes of a client against the d·b bits that any protocol must send,
-the cost model's figures in brackets, CPU time by role, and what unmasking takes of the keystream that it is
-made of.  The sum is compared with the plain one.
+messages go between them as bytes.  Of the clients 5 % may collude, and 5 % vanish before the upload.  Printed
+are exchanges, bytes of a client against the d·b bits that any protocol must send, the cost model's figures in
+brackets, CPU time by role, and what unmasking takes of the keystream that it is made of.  The sum is compared
+with the plain one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fedpriv.crypto import Keystream, SigningKey, add_masks
 from fedpriv.secagg import Client, Roster, SecAggParams, Server, Vector, round_cost
 
 RUN_ID, CONTEXT = b"scale benchmark ", bytes(32)
-BATCH = 64
+MOST_IN_BATCH, BYTES_IN_BATCH = 64, 2**22
 
 
 def inputs(client: int, params: SecAggParams) -> np.ndarray:
@@ -82,14 +82,16 @@ class Counted:
         self.bytes += len(masks) * target.nbytes
 
 
-def batches(server: Server, owned: list[range], vanishing: set[int]) -> Iterator[tuple[int, list]]:
+def batches(
+    server: Server, owned: list[range], vanishing: set[int], batch: int
+) -> Iterator[tuple[int, list]]:
     """(worker, requests), in turn; those that vanish are asked for nothing from the upload on."""
     gone = vanishing if server.stage not in ("advertise", "share") else set()
     asked = [client for client in server.asked if client not in gone]
     queues = [[client for client in asked if client in mine] for mine in owned]
     while any(queues):
         for worker, queue in enumerate(queues):
-            head, queues[worker] = queue[:BATCH], queue[BATCH:]
+            head, queues[worker] = queue[:batch], queue[batch:]
             if head:
                 yield worker, head
 
@@ -101,8 +103,9 @@ def measure(clients: int, dimension: int, malicious: bool, workers: int) -> dict
         clients, vectors=[vector], corrupt=0.05, dropout=0.05, malicious=malicious
     )
     roster = Roster({client: identity(client).public for client in range(1, clients + 1)})
-    vanishing = set(range(1, clients + 1, max(1, 2 * clients // max(1, params.max_dropouts))))
-    vanishing = set(sorted(vanishing)[: params.max_dropouts // 2])
+    everyone = np.arange(1, clients + 1)
+    vanishing = set(np.random.default_rng(1).choice(everyone, params.max_dropouts, replace=False).tolist())
+    batch = max(1, min(MOST_IN_BATCH, BYTES_IN_BATCH // params.upload_bytes))
     edges = np.linspace(1, clients + 1, workers + 1).astype(int).tolist()
     owned = [range(first, last) for first, last in itertools.pairwise(edges)]
 
@@ -141,8 +144,8 @@ def measure(clients: int, dimension: int, malicious: bool, workers: int) -> dict
                     sent[client] += len(message)
                     counted(stage, server.receive, client, message)
 
-        for worker, batch in batches(server, owned, vanishing):
-            requests = [(client, counted(stage, server.request, client)) for client in batch]
+        for worker, chosen in batches(server, owned, vanishing, batch):
+            requests = [(client, counted(stage, server.request, client)) for client in chosen]
             for client, request in requests:
                 received[client] += len(request)
             wires[worker].send((stage, requests))

@@ -12,7 +12,7 @@ from fedpriv.crypto import SigningKey
 from fedpriv.encoding import pack, unpack
 from fedpriv.errors import TooFewParties, UnsafeParameters, UsageError
 from fedpriv.secagg import Sum
-from fedpriv.secagg.params import UPDATE
+from fedpriv.secagg.vectors import UPDATE
 
 __all__ = ["Plain"]
 

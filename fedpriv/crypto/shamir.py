@@ -75,11 +75,10 @@ def lagrange_at_zero(points: Sequence[int]) -> tuple[int, ...]:
 def _differences(points: Sequence[int]) -> list[int]:
     """For each point the product of (other - point), exactly; as many factors at once as 64 bits hold."""
     ids = np.asarray(points, dtype=np.int64)
-    factors = ids[np.newaxis, :] - ids[:, np.newaxis]
-    np.fill_diagonal(factors, 1)
     at_once = 62 // int(ids.max()).bit_length()
-    fill = -ids.size % at_once
-    factors = np.pad(factors, ((0, 0), (0, fill)), constant_values=1)
+    factors = np.ones((ids.size, -(-ids.size // at_once) * at_once), dtype=np.int64)
+    np.subtract(ids, ids[:, np.newaxis], out=factors[:, : ids.size])
+    np.fill_diagonal(factors, 1)
     return [prod(row) for row in factors.reshape(ids.size, -1, at_once).prod(axis=2).tolist()]
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from fedpriv.secagg.client import Client
 from fedpriv.secagg.cost import RoundCost, round_cost
+from fedpriv.secagg.floors import Floors
 from fedpriv.secagg.graph_parameters import GraphParameters, graph_parameters
 from fedpriv.secagg.in_process import run_in_process
 from fedpriv.secagg.keys import Roster
-from fedpriv.secagg.params import MAX_CLIENTS, Floors, SecAggParams, Sum, Vector, least_threshold
+from fedpriv.secagg.params import MAX_CLIENTS, SecAggParams, Sum, least_threshold
 from fedpriv.secagg.server import Server
 from fedpriv.secagg.states import ClientState, Stage
 from fedpriv.secagg.summation import secure_sum
+from fedpriv.secagg.vectors import Vector
 
 __all__ = [
     "MAX_CLIENTS",

@@ -26,6 +26,7 @@ from fedpriv.secagg.cohort import (
     sharers_statement,
 )
 from fedpriv.secagg.dealing import Held, deal, draw_secrets, seal_shares
+from fedpriv.secagg.floors import NO_FLOORS, Floors
 from fedpriv.secagg.keys import NO_PREVIOUS, Group, Roster, Secrets, make_bundle
 from fedpriv.secagg.masking import AddMasks, Inputs, masked_parts, take_inputs
 from fedpriv.secagg.messages import (
@@ -46,7 +47,7 @@ from fedpriv.secagg.messages import (
     decode_request,
     encode,
 )
-from fedpriv.secagg.params import NO_FLOORS, Floors, SecAggParams
+from fedpriv.secagg.params import SecAggParams
 from fedpriv.secagg.states import ClientState, after_request
 
 __all__ = ["Client"]

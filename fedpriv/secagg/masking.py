@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from fedpriv.crypto.prg import word_dtype
 from fedpriv.encoding.packing import add_packed, pack
 from fedpriv.errors import UsageError
-from fedpriv.secagg.params import PART_VALUES, UPDATE, SecAggParams, Vector
+from fedpriv.secagg.params import SecAggParams
+from fedpriv.secagg.vectors import PART_VALUES, UPDATE, Vector
 
 __all__ = ["AddMasks", "Inputs", "Residues", "masked_parts", "take_inputs"]
 

@@ -18,7 +18,8 @@ from fedpriv.crypto.field import ELEMENT_BYTES
 from fedpriv.crypto.merkle import path_length
 from fedpriv.crypto.signing import SIGNATURE_BYTES
 from fedpriv.errors import DecodeError
-from fedpriv.secagg.params import MAX_CLIENTS, MAX_VECTORS, PART_VALUES, SecAggParams
+from fedpriv.secagg.params import MAX_CLIENTS, SecAggParams
+from fedpriv.secagg.vectors import MAX_VECTORS, PART_VALUES
 
 __all__ = [
     "VERSION",

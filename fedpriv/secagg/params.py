@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.crypto.digest import frame
-from fedpriv.encoding.packing import MAX_BITS, packed_size
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.secagg import members
 from fedpriv.secagg.graph_parameters import (
@@ -21,146 +18,22 @@ from fedpriv.secagg.graph_parameters import (
     graph_parameters,
     log_disconnected,
 )
+from fedpriv.secagg.vectors import Vector, check_range, check_vectors, in_order
 
 __all__ = [
     "GRINDING_BITS",
     "MAX_CLIENTS",
-    "NO_FLOORS",
-    "PART_VALUES",
-    "UPDATE",
-    "Floors",
     "SecAggParams",
     "Sum",
-    "Vector",
     "least_threshold",
 ]
 
 MIN_CLIENTS = 3
 MAX_COMPLETE = 1000
 MAX_CLIENTS = 1_000_000
-MAX_DIMENSION = 2**31 - 1
-MAX_VECTORS = 16
-PART_VALUES = 2**18
-"""Values in one message of an upload: at most 2 MiB, below the usual limit of 4 MiB a message."""
-
-UPDATE = "update"
-"""The name of a vector that has been given none."""
-
 SECURITY_BITS = 40
 GRINDING_BITS = 64
 """Graphs that an adversary may try, as a power of two, for which a sparse graph pays by default."""
-
-_NAME = re.compile(r"[a-z0-9_-]{1,32}\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    """One vector of a session: its name, and the modulus and length that all clients give it.
-
-    Attributes:
-        name: 1 to 32 of ``a-z 0-9 _ -``; part of its mask keys.
-        bits: b, 1 to 62; the sum is modulo ``2**bits``.
-        dimension: d, 1 to 2**31 - 1.
-
-    >>> Vector.for_sum("records", clients=50, largest=10_000).bits
-    19
-    """
-
-    name: str
-    bits: int
-    dimension: int
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.match(self.name):
-            raise UsageError(f"A vector's name is 1 to 32 of a-z, 0-9, _ and -, not {self.name!r}.")
-        _check_range("bits", self.bits, 1, MAX_BITS)
-        _check_range("dimension", self.dimension, 1, MAX_DIMENSION)
-
-    @classmethod
-    def for_sum(
-        cls,
-        name: str,
-        *,
-        clients: int,
-        largest: int,
-        signed: bool = False,
-        noise: int = 0,
-        dimension: int = 1,
-    ) -> Vector:
-        """The narrowest vector whose sum cannot wrap (SA-8).
-
-        Args:
-            name: its name.
-            clients: n.
-            largest: the largest magnitude of one client's value.
-            signed: whether values may be negative: then the sum is read as two's complement.
-            noise: bound on the magnitude of the noise in the whole sum; implies ``signed``.
-            dimension: d.
-
-        Raises:
-            UnsafeParameters: even 62 bits could wrap.
-        """
-        for value in (largest, noise):
-            _check_range("a bound on values", value, 0, 2**128)
-        bits = max(1, (clients * largest + noise).bit_length() + int(signed or noise > 0))
-        if bits > MAX_BITS:
-            raise UnsafeParameters(
-                f"The sum of '{name}' over {clients} clients takes {bits} bits and would wrap in {MAX_BITS}.",
-                hint="Use a coarser scale or less noise. [SA-8]",
-            )
-        return cls(name, bits, dimension)
-
-    @property
-    def packed_bytes(self) -> int:
-        """Bytes of the whole vector on the wire, ⌈d·b/8⌉."""
-        return packed_size(self.bits, self.dimension)
-
-    @property
-    def parts(self) -> tuple[tuple[int, int], ...]:
-        """(first value, number of values) of each message that carries a piece of it."""
-        return tuple(
-            (start, min(PART_VALUES, self.dimension - start))
-            for start in range(0, self.dimension, PART_VALUES)
-        )
-
-    def encode(self) -> bytes:
-        """One byte string for one vector."""
-        return frame(self.name.encode("ascii"), _u64(self.bits), _u64(self.dimension))
-
-
-@dataclass(frozen=True, slots=True)
-class Floors:
-    """What a client insists on, whoever plans the run: parameters below it are refused (SA-9).
-
-    Attributes:
-        survivors: the fewest clients whose sum may be released.
-        threshold: the fewest shares that may open a secret.
-        colluders: how many clients in league with the server the run must withstand.
-    """
-
-    survivors: int = MIN_CLIENTS - 1
-    threshold: int = 2
-    colluders: int = 0
-
-    def check(self, params: SecAggParams) -> None:
-        """Refuse parameters that promise less.
-
-        Raises:
-            UnsafeParameters: they do.
-        """
-        for what, planned, least in (
-            ("fewest survivors", params.min_survivors, self.survivors),
-            ("threshold", params.threshold, self.threshold),
-            ("number of colluders to withstand", params.max_colluders, self.colluders),
-        ):
-            if planned < least:
-                raise UnsafeParameters(
-                    f"The planned {what} is {planned}; this client takes part from {least} upwards.",
-                    hint="Plan the run with more, or let the client's owner lower its floor. [SA-9]",
-                )
-
-
-NO_FLOORS = Floors()
 
 
 def least_threshold(clients: int, max_colluders: int = 0) -> int:
@@ -213,25 +86,25 @@ class SecAggParams:
     def __post_init__(self) -> None:
         if not isinstance(self.malicious, bool):
             raise UsageError("malicious is true or false.")
-        _check_vectors(self.vectors)
-        _check_range("clients", self.clients, 0, MAX_CLIENTS)
+        check_vectors(self.vectors)
+        check_range("clients", self.clients, 0, MAX_CLIENTS)
         if self.clients < MIN_CLIENTS:
             raise UnsafeParameters(
                 f"Secure aggregation of {self.clients} clients protects nobody: with two, each learns the "
                 "other's vector from the sum.",
                 hint=f"Use at least {MIN_CLIENTS} clients. [SA-9]",
             )
-        _check_range("max_colluders", self.max_colluders, 0, self.clients)
+        check_range("max_colluders", self.max_colluders, 0, self.clients)
         if self.max_colluders > self.clients - 2:
             raise UnsafeParameters(
                 f"With {self.max_colluders} colluders among {self.clients} clients fewer than two are "
                 "honest, and the sum gives the last one away.",
                 hint=f"Set max_colluders to at most {self.clients - 2}. [SA-9]",
             )
-        _check_range("degree", self.degree, 2, self.clients - 1)
-        _check_range("threshold", self.threshold, 1, self.holders)
-        _check_range("min_survivors", self.min_survivors, self.threshold, self.clients)
-        _check_range("grinding_bits", self.grinding_bits, 0, 128)
+        check_range("degree", self.degree, 2, self.clients - 1)
+        check_range("threshold", self.threshold, 1, self.holders)
+        check_range("min_survivors", self.min_survivors, self.threshold, self.clients)
+        check_range("grinding_bits", self.grinding_bits, 0, 128)
         if self.complete:
             self._check_complete()
         else:
@@ -262,7 +135,7 @@ class SecAggParams:
         return cls(
             clients,
             threshold=min(threshold, max(clients, 1)),
-            vectors=_ordered(vectors),
+            vectors=in_order(vectors),
             max_colluders=max_colluders,
             malicious=malicious,
             min_survivors=max(least, threshold),
@@ -316,7 +189,7 @@ class SecAggParams:
         return cls(
             clients,
             threshold=found.threshold,
-            vectors=_ordered(vectors),
+            vectors=in_order(vectors),
             max_colluders=colluders,
             malicious=malicious,
             min_survivors=clients - dropped,
@@ -365,7 +238,9 @@ class SecAggParams:
             self.max_colluders,
             int(self.malicious),
         )
-        return b"".join(map(_u64, numbers)) + frame(*(vector.encode() for vector in self.vectors))
+        return b"".join(number.to_bytes(8, "big") for number in numbers) + frame(
+            *(vector.encode() for vector in self.vectors)
+        )
 
     def _check_complete(self) -> None:
         if self.clients > MAX_COMPLETE:
@@ -429,26 +304,3 @@ class Sum:
     vectors: Mapping[str, NDArray[np.uint64]]
     survivors: tuple[int, ...]
     answered: Mapping[str, tuple[int, ...]]
-
-
-def _ordered(vectors: tuple[Vector, ...] | list[Vector]) -> tuple[Vector, ...]:
-    return tuple(sorted(vectors, key=lambda vector: vector.name))
-
-
-def _check_vectors(vectors: tuple[Vector, ...]) -> None:
-    if not isinstance(vectors, tuple) or not all(isinstance(vector, Vector) for vector in vectors):
-        raise UsageError("The vectors of a session are a tuple of Vector.")
-    names = [vector.name for vector in vectors]
-    if not 1 <= len(names) <= MAX_VECTORS or names != sorted(set(names)):
-        raise UsageError(f"A session has 1 to {MAX_VECTORS} vectors, each with a name of its own, in order.")
-
-
-def _check_range(name: str, value: Any, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"{name} is a whole number, not {type(value).__name__}.")
-    if not least <= value <= most:
-        raise UsageError(f"{name} is {value}, which does not lie in {least}..{most}.")
-
-
-def _u64(value: int) -> bytes:
-    return value.to_bytes(8, "big")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fedpriv.crypto.agreement import AgreementKey
-from fedpriv.crypto.field import PRIME, decode_element
+from fedpriv.crypto.field import PRIME
 from fedpriv.crypto.shamir import lagrange_at_zero
 from fedpriv.errors import ProtocolViolation, TooFewParties
 from fedpriv.secagg.cohort import Register, pair_mask_keys, self_mask_keys
@@ -87,7 +87,10 @@ class _Weights:
         weights = self._known.get(holders)
         if weights is None:
             weights = self._known[holders] = lagrange_at_zero(holders)
-        value = sum(w * decode_element(shares[h]) for w, h in zip(weights, holders, strict=True)) % PRIME
+        # The shares were checked to be elements when they came.
+        value = (
+            sum(w * int.from_bytes(shares[h], "big") for w, h in zip(weights, holders, strict=True)) % PRIME
+        )
         return None if value >> (8 * SEED_BYTES) else value.to_bytes(SEED_BYTES, "big")
 
 

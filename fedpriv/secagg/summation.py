@@ -15,8 +15,9 @@ from fedpriv.encoding.packing import MAX_BITS
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.secagg.client import Client
 from fedpriv.secagg.in_process import run_in_process
-from fedpriv.secagg.params import MIN_CLIENTS, UPDATE, SecAggParams, Vector
+from fedpriv.secagg.params import MIN_CLIENTS, SecAggParams
 from fedpriv.secagg.server import Server
+from fedpriv.secagg.vectors import UPDATE, Vector
 
 __all__ = ["secure_sum"]
 

@@ -12,7 +12,7 @@ from fedpriv.encoding.packing import pack, unpack
 from fedpriv.errors import UsageError
 from fedpriv.secagg import SecAggParams, Vector
 from fedpriv.secagg.masking import Residues, masked_parts, take_inputs
-from fedpriv.secagg.params import PART_VALUES
+from fedpriv.secagg.vectors import PART_VALUES
 
 KEYS = [bytes([i]) * 32 for i in range(1, 5)]
 

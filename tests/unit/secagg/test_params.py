@@ -17,7 +17,7 @@ from fedpriv.secagg import (
     graph_parameters,
     least_threshold,
 )
-from fedpriv.secagg.params import PART_VALUES
+from fedpriv.secagg.vectors import PART_VALUES
 
 UPDATE = (Vector("update", 8, 1),)
 
