@@ -23,12 +23,13 @@ class Members:
     ('0501', [1, 3, 9], True, 2)
     """
 
-    __slots__ = ("_bits", "clients", "data")
+    __slots__ = ("_bits", "_ids", "clients", "data")
 
     def __init__(self, data: bytes, clients: int) -> None:
         self.data = data
         self.clients = clients
         self._bits = int.from_bytes(data, "little")
+        self._ids: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, members: Iterable[int], clients: int) -> Members:
@@ -84,9 +85,11 @@ class Members:
         return f"<Members, {len(self)} of {self.clients}>"
 
     def ids(self) -> NDArray[np.int64]:
-        """The members, ascending, dtype int64."""
-        raw = np.unpackbits(np.frombuffer(self.data, dtype=np.uint8), bitorder="little")
-        return np.flatnonzero(raw) + 1
+        """The members, ascending, dtype int64; computed once."""
+        if self._ids is None:
+            raw = np.unpackbits(np.frombuffer(self.data, dtype=np.uint8), bitorder="little")
+            self._ids = np.flatnonzero(raw) + 1
+        return self._ids
 
     def rank(self, client: int) -> int:
         """How many members come before ``client``."""
