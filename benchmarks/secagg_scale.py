@@ -26,8 +26,9 @@ from pathlib import Path
 
 import numpy as np
 from keystream import keystream_rate
+from secagg_client import identity, roster_of
 
-from fedpriv.crypto import Keystream, SigningKey, add_masks
+from fedpriv.crypto import Keystream, add_masks
 from fedpriv.secagg import Client, Roster, SecAggParams, Server, Vector, round_cost
 
 RUN_ID, CONTEXT = b"scale benchmark ", bytes(32)
@@ -38,11 +39,6 @@ def inputs(client: int, params: SecAggParams) -> np.ndarray:
     """A client's 16-bit values."""
     rng = np.random.default_rng(client)
     return rng.integers(0, 2**16, params.vectors[0].dimension, dtype=np.uint32)
-
-
-def identity(client: int) -> SigningKey:
-    """Reproducible, so that each process can make the roster itself."""
-    return SigningKey.from_seed(client.to_bytes(32, "big"))
 
 
 def work(wire: Connection, params: SecAggParams, mine: range, roster_keys: dict[int, bytes]) -> None:
@@ -102,7 +98,7 @@ def measure(clients: int, dimension: int, malicious: bool, workers: int) -> dict
     params = SecAggParams.for_devices(
         clients, vectors=[vector], corrupt=0.05, dropout=0.05, malicious=malicious
     )
-    roster = Roster({client: identity(client).public for client in range(1, clients + 1)})
+    roster = roster_of(clients)
     everyone = np.arange(1, clients + 1)
     vanishing = set(np.random.default_rng(1).choice(everyone, params.max_dropouts, replace=False).tolist())
     batch = max(1, min(MOST_IN_BATCH, BYTES_IN_BATCH // params.upload_bytes))

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from fedpriv.crypto import SigningKey
 from fedpriv.encoding import pack, unpack
 from fedpriv.errors import TooFewParties, UnsafeParameters, UsageError
-from fedpriv.secagg import Sum
-from fedpriv.secagg.vectors import UPDATE
+from fedpriv.secagg import UPDATE, Sum
 
 __all__ = ["Plain"]
 

@@ -14,7 +14,7 @@ from fedpriv.errors import UnsafeParameters
 from fedpriv.federation.config import Config
 from fedpriv.federation.plan import Adversary, Estimate, Plan, together_with
 from fedpriv.federation.workplace import Workplace, prepare
-from fedpriv.secagg import SecAggParams, Vector, round_cost
+from fedpriv.secagg import UPDATE, SecAggParams, Vector, round_cost
 
 __all__ = ["make_plan"]
 
@@ -141,7 +141,7 @@ def _aggregator(config: Config, grid: FixedPoint, noise: dp.NoisePlan) -> Masked
     return Masked(
         SecAggParams.for_cohort(
             clients,
-            vectors=[Vector("update", grid.bits, noise.dimension)],
+            vectors=[Vector(UPDATE, grid.bits, noise.dimension)],
             max_colluders=noise.max_colluders,
             min_survivors=least,
         )

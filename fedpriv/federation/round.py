@@ -16,7 +16,7 @@ from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.traffic import Metered
 from fedpriv.federation.workplace import Workplace
-from fedpriv.secagg import run_in_process
+from fedpriv.secagg import UPDATE, run_in_process
 from fedpriv.training import RecordGradients
 
 __all__ = ["RECORD_SHARE", "RoundLost", "RoundOutcome", "RoundRunner"]
@@ -105,7 +105,7 @@ class RoundRunner:
         except TooFewParties as error:
             uploaded = stages.index(delivery.stage) >= stages.index("upload")
             return RoundLost(stage=delivery.stage, reason=str(error), uploaded=uploaded)
-        noisy = self.plan.grid.centre(total.vectors["update"])
+        noisy = self.plan.grid.centre(total.vectors[UPDATE])
         if self.plan.noise.server_variance:
             words = self.entropy.stream("server-noise", round_).words
             noisy = noisy + dp.skellam(self.plan.noise.server_variance, noisy.size, words)

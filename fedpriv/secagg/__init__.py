@@ -17,10 +17,11 @@ from fedpriv.secagg.params import MAX_CLIENTS, SecAggParams, Sum, least_threshol
 from fedpriv.secagg.server import Server
 from fedpriv.secagg.states import ClientState, Stage
 from fedpriv.secagg.summation import secure_sum
-from fedpriv.secagg.vectors import Vector
+from fedpriv.secagg.vectors import UPDATE, Vector
 
 __all__ = [
     "MAX_CLIENTS",
+    "UPDATE",
     "Client",
     "ClientState",
     "Floors",

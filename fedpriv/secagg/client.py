@@ -17,12 +17,14 @@ from fedpriv.crypto.prg import add_masks
 from fedpriv.crypto.signing import SigningKey
 from fedpriv.errors import ProtocolViolation, UsageError
 from fedpriv.secagg.client_checks import ClientChecks
-from fedpriv.secagg.client_memory import Ahead, Earlier, Memory, open_memory, seal_memory
+from fedpriv.secagg.client_memory import Ahead, Earlier, Memory, memory_seal
 from fedpriv.secagg.cohort import (
     CONSISTENCY_DOMAIN,
     SHARERS_DOMAIN,
     Cohort,
     consistency_statement,
+    pair_mask_keys,
+    self_mask_keys,
     sharers_statement,
 )
 from fedpriv.secagg.dealing import Held, deal, draw_secrets, seal_shares
@@ -32,6 +34,7 @@ from fedpriv.secagg.masking import AddMasks, Inputs, masked_parts, take_inputs
 from fedpriv.secagg.messages import (
     AdvertiseReply,
     AdvertiseRequest,
+    Bundle,
     ConsistencyReply,
     ConsistencyRequest,
     Kind,
@@ -48,6 +51,7 @@ from fedpriv.secagg.messages import (
     encode,
 )
 from fedpriv.secagg.params import SecAggParams
+from fedpriv.secagg.state_seal import StateSeal
 from fedpriv.secagg.states import ClientState, after_request
 
 __all__ = ["Client"]
@@ -69,7 +73,7 @@ class Client:
         roster: client -> Ed25519 public key (32 bytes), obtained from somewhere other than the server.
         rand: ``rand(n)`` gives n fresh uniform bytes, ``os.urandom`` outside of tests.
         floors: what this client's owner insists on, whoever made ``params``.
-        masks: what expands masks: `fedpriv.crypto.add_masks`, or `MaskWorkers` for several cores.
+        masks: what expands masks: `fedpriv.crypto.add_masks`, or the ``add_masks`` of `MaskWorkers`.
 
     Raises:
         UsageError: a roster that does not fit, or an identity that is not the roster's.
@@ -191,7 +195,7 @@ class Client:
         Vectors that were set and not yet uploaded are not part of it.  Keep `sequence` beside it, in a place
         that is not set back when the state is.
         """
-        return seal_memory(self._memory, self._group, self._id, self._signing_key, self._entropy)
+        return self._seal().seal(self._memory, self._entropy)
 
     def restore(self, data: bytes, *, least_sequence: int) -> None:
         """Go on from what `save` gave.
@@ -203,8 +207,8 @@ class Client:
         Raises:
             IntegrityError: not this client's state in this run, or one that is older (SA-6).
         """
-        memory = open_memory(data, self._group, self._id, self._signing_key, least_sequence)
-        self._memory, self._inputs = memory, None
+        self._memory = self._seal().open(data, Memory, least_sequence)
+        self._inputs = None
 
     def _answer(self, message: Request) -> tuple[Memory, Iterator[bytes]]:
         if isinstance(message, AdvertiseRequest):
@@ -227,8 +231,7 @@ class Client:
     def _share(self, message: ShareRequest) -> tuple[Memory, Message]:
         memory, secrets = self._memory, self._secrets()
         cohort = self._checks.cohort(message.view, memory)
-        own, sealed = self._deal(secrets, cohort.bundles[self._id], cohort)
-        held = {} if own is None else {self._id: own}
+        held, sealed = self._deal(secrets, cohort.bundles[self._id], cohort)
         reply = ShareReply(session=memory.session, sender=self._id, shares=sealed)
         return msgspec.structs.replace(memory, cohort=cohort, held=held), reply
 
@@ -247,9 +250,10 @@ class Client:
 
         names = [vector.name for vector in self._params.vectors]
         mask_key = AgreementKey.from_seed(secrets.mask)
-        keys = [(cohort.self_mask_keys(secrets.seed, self._id, names), False)]
+        keys = [(self_mask_keys(cohort.hash, secrets.seed, self._id, names), False)]
         keys += [
-            (cohort.pair_mask_keys(mask_key, self._id, peer, names), self._id > peer) for peer in partners
+            (pair_mask_keys(cohort.hash, mask_key, self._id, cohort.bundles[peer], names), self._id > peer)
+            for peer in partners
         ]
         masks = {name: [(of[i], minus) for of, minus in keys] for i, name in enumerate(names)}
 
@@ -272,7 +276,7 @@ class Client:
             bundle=None,
             cohort=None,
             cohort_hash=cohort.hash,
-            holders=tuple(cohort.bundles) if self._params.complete else cohort.neighbours(self._id),
+            holders=cohort.holders(self._id, complete=self._params.complete),
             held=held,
             sharers=message.sharers,
             earlier=earlier,
@@ -310,22 +314,24 @@ class Client:
         return memory.without_this_round(), reply
 
     def _deal(
-        self, secrets: Secrets, bundle: Any, cohort: Cohort
-    ) -> tuple[Held | None, tuple[tuple[int, bytes], ...]]:
-        """Share secrets among the holders: this client's own share, and the others' sealed."""
-        peers = cohort.neighbours(self._id)
-        holders = tuple(cohort.bundles) if self._params.complete else peers
+        self, secrets: Secrets, bundle: Bundle, cohort: Cohort
+    ) -> tuple[dict[int, Held], tuple[tuple[int, bytes], ...]]:
+        """Share secrets among the holders: what this client holds of them itself, and the others' sealed."""
+        holders = cohort.holders(self._id, complete=self._params.complete)
         shares = deal(secrets, holders, self._params.threshold, self._entropy)
-        receivers = {peer: cohort.bundles[peer].cipher_key for peer in peers}
-        sealed = seal_shares(self._group, secrets, bundle, shares, receivers, self._entropy)
-        return shares.get(self._id), sealed
+        own = {self._id: shares.pop(self._id)} if self._id in shares else {}
+        receivers = {peer: cohort.bundles[peer].cipher_key for peer in shares}
+        return own, seal_shares(self._group, secrets, bundle, shares, receivers, self._entropy)
 
     def _prepare(self, cohort: Cohort) -> tuple[Ahead, tuple[tuple[int, bytes], ...]]:
         """Keys and shares for the next round, bound to this round's cohort (spec, section 5)."""
         secrets = draw_secrets(self._memory.round + 1, self._entropy)
         bundle = make_bundle(self._group, self._id, secrets, cohort.hash, self._signing_key)
-        own, sealed = self._deal(secrets, bundle, cohort)
-        return Ahead(secrets=secrets, bundle=bundle, own=own), sealed
+        held, sealed = self._deal(secrets, bundle, cohort)
+        return Ahead(secrets=secrets, bundle=bundle, held=held), sealed
+
+    def _seal(self) -> StateSeal:
+        return memory_seal(self._group, self._id, self._signing_key)
 
     def _entropy(self, count: int) -> bytes:
         data = self._rand(count)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
-from fedpriv.crypto.aead import NONCE_BYTES, open_sealed, seal
 from fedpriv.crypto.agreement import derive_key
 from fedpriv.crypto.digest import frame
 from fedpriv.crypto.signing import SigningKey
-from fedpriv.errors import DecodeError, IntegrityError
 from fedpriv.secagg.cohort import Cohort
 from fedpriv.secagg.dealing import Held
 from fedpriv.secagg.keys import NAME, Group, Secrets, number
 from fedpriv.secagg.messages import Bundle
+from fedpriv.secagg.state_seal import StateSeal
 from fedpriv.secagg.states import ClientState
 
-__all__ = ["Ahead", "Earlier", "Memory", "open_memory", "seal_memory"]
+__all__ = ["Ahead", "Earlier", "Memory", "memory_seal"]
 
 
 class Earlier(msgspec.Struct, frozen=True):
@@ -37,11 +34,11 @@ class Earlier(msgspec.Struct, frozen=True):
 
 
 class Ahead(msgspec.Struct, frozen=True):
-    """Keys for the next round, and this client's own shares of them."""
+    """Keys for the next round, and the shares of them that this client holds: its own."""
 
     secrets: Secrets
     bundle: Bundle
-    own: Held | None
+    held: dict[int, Held]
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -83,7 +80,7 @@ class Memory(msgspec.Struct, frozen=True):
             state=ClientState.PREPARED,
             secrets=self.ahead.secrets,
             bundle=self.ahead.bundle,
-            held={} if self.ahead.own is None else {self.ahead.bundle.client: self.ahead.own},
+            held=self.ahead.held,
         )
 
     def without_this_round(self) -> Memory:
@@ -97,37 +94,13 @@ class Memory(msgspec.Struct, frozen=True):
         )
 
 
-def seal_memory(
-    memory: Memory, group: Group, client: int, identity: SigningKey, rand: Callable[[int], bytes]
-) -> bytes:
-    """The memory encrypted to the client itself, for this run."""
-    key, context = _sealing(group, client, identity)
-    return seal(key, rand(NONCE_BYTES), msgspec.msgpack.encode(memory), context)
-
-
-def open_memory(data: bytes, group: Group, client: int, identity: SigningKey, least_sequence: int) -> Memory:
-    """The memory that `seal_memory` gave.
-
-    Raises:
-        IntegrityError: SA-6, it is not this client's in this run, or older than ``least_sequence``.
-    """
-    key, context = _sealing(group, client, identity)
-    try:
-        memory = msgspec.msgpack.decode(open_sealed(key, data, context), type=Memory)
-    except (DecodeError, msgspec.MsgspecError, ValueError, RecursionError) as fault:
-        raise IntegrityError(
-            f"The saved state is not that of client {client} in this run, or was changed. [SA-6]",
-            hint="Take part again with the next round, without the state.",
-        ) from fault
-    if memory.sequence < least_sequence:
-        raise IntegrityError(
-            f"The saved state is step {memory.sequence}, and step {least_sequence} was reached: it went "
-            "back in time, and answering from it could open this client's vector. [SA-6]",
-            hint="Take part again with the next round, without the state.",
-        )
-    return memory
-
-
-def _sealing(group: Group, client: int, identity: SigningKey) -> tuple[bytes, bytes]:
-    info = (NAME.encode(), b"state", number(client))
-    return derive_key(identity.seed, salt=group.id, info=info), frame(b"state", group.id, number(client))
+def memory_seal(group: Group, client: int, identity: SigningKey) -> StateSeal:
+    """What seals a client's memory to itself, under a key that only its identity gives."""
+    name = number(client)
+    return StateSeal(
+        key=derive_key(identity.seed, salt=group.id, info=(NAME.encode(), b"state", name)),
+        context=frame(b"state", group.id, name),
+        owner=f"client {client} in this run",
+        hint="Take part again with the next round, without the state.",
+        danger=", and answering from it could open this client's vector",
+    )

@@ -91,13 +91,9 @@ class Cohort(msgspec.Struct, frozen=True):
         """The clients with which ``client``, whose view this is, shares masks, ascending."""
         return tuple(peer for peer in self.bundles if peer != client)
 
-    def pair_mask_keys(self, own: AgreementKey, client: int, peer: int, names: Iterable[str]) -> list[bytes]:
-        """The mask keys of a pair, one a vector; the same for both of them, whoever computes it."""
-        return pair_mask_keys(self.hash, own, client, self.bundles[peer], names)
-
-    def self_mask_keys(self, seed: bytes, client: int, names: Iterable[str]) -> list[bytes]:
-        """The keys of a client's own masks, from its seed b, one a vector."""
-        return self_mask_keys(self.hash, seed, client, names)
+    def holders(self, client: int, *, complete: bool) -> tuple[int, ...]:
+        """The clients that hold shares of ``client``, whose view this is, ascending."""
+        return tuple(self.bundles) if complete else self.neighbours(client)
 
 
 def pair_mask_keys(

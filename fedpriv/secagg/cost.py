@@ -147,7 +147,7 @@ def round_cost(
 
 
 def _parts(params: SecAggParams, own: int) -> list[Message]:
-    sizes = [packed_size(vector.bits, count) for vector in params.vectors for _, count in vector.parts]
+    sizes = [packed_size(bits, count) for bits, count in params.parts]
     return [
         UploadPart(session=_DIGEST, sender=own, part=part, data=bytes(size))
         for part, size in enumerate(sizes)

@@ -14,8 +14,11 @@ from typing import Any, Final, Literal
 
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.secagg.hypergeometric import log_choose, log_exceeds
+from fedpriv.secagg.vectors import check_range
 
 __all__ = [
+    "MAX_CLIENTS",
+    "MIN_CLIENTS",
     "Adversary",
     "GraphParameters",
     "clients_of",
@@ -26,8 +29,8 @@ __all__ = [
 
 Adversary = Literal["curious", "semi-malicious"]
 
-_LEAST_CLIENTS: Final = 3
-_MOST_CLIENTS: Final = 1_000_000
+MIN_CLIENTS: Final = 3
+MAX_CLIENTS: Final = 1_000_000
 _LEAST_SPARSE: Final = 32  # below it a sparse graph saves little, and rests on one or two clients
 _MOST_BITS: Final = 512
 _LEAST_THRESHOLD: Final = 2  # a single share would be the secret itself
@@ -113,10 +116,10 @@ def graph_parameters(
     >>> graph_parameters(10, corrupt=0.2, dropout=0.1).complete
     True
     """
-    _check_whole("clients", clients, 0, _MOST_CLIENTS)
-    _check_whole("security_bits", security_bits, 1, _MOST_BITS)
-    _check_whole("correctness_bits", correctness_bits, 1, _MOST_BITS)
-    _check_whole("grinding_bits", grinding_bits, 0, _MOST_BITS)
+    check_range("clients", clients, 0, MAX_CLIENTS)
+    check_range("security_bits", security_bits, 1, _MOST_BITS)
+    check_range("correctness_bits", correctness_bits, 1, _MOST_BITS)
+    check_range("grinding_bits", grinding_bits, 0, _MOST_BITS)
     if adversary not in ("curious", "semi-malicious"):
         raise UsageError(f"adversary is {adversary!r}; there are 'curious' and 'semi-malicious'.")
     search = _Search(
@@ -152,10 +155,10 @@ def corrupt_neighbours(clients: int, corrupt: int, degree: int, *, security_bits
     >>> corrupt_neighbours(10_000, 500, 62)
     24
     """
-    _check_whole("clients", clients, 2, _MOST_CLIENTS)
-    _check_whole("corrupt", corrupt, 0, clients)
-    _check_whole("degree", degree, 1, clients - 1)
-    _check_whole("security_bits", security_bits, 1, 2 * _MOST_BITS)
+    check_range("clients", clients, 2, MAX_CLIENTS)
+    check_range("corrupt", corrupt, 0, clients)
+    check_range("degree", degree, 1, clients - 1)
+    check_range("security_bits", security_bits, 1, 2 * _MOST_BITS)
     return _most(clients, corrupt, degree, -(security_bits + 1) * math.log(2.0) - _MARGIN)
 
 
@@ -177,11 +180,11 @@ class _Search:
 
     def refuse_what_protects_nobody(self) -> None:
         n, left = self.clients, self.clients - self.corrupt - self.dropped
-        if n < _LEAST_CLIENTS:
+        if n < MIN_CLIENTS:
             raise UnsafeParameters(
                 f"Secure aggregation of {n} clients protects nobody: with two, each learns the other's "
                 "vector from the sum.",
-                hint=f"Use at least {_LEAST_CLIENTS} clients. [SA-9]",
+                hint=f"Use at least {MIN_CLIENTS} clients. [SA-9]",
             )
         if left < 2:
             raise UnsafeParameters(
@@ -310,10 +313,3 @@ def clients_of(name: str, rate: Any, clients: int) -> int:
             hint=f"For five per cent of them write {name} = 0.05.",
         )
     return math.floor(Fraction(str(float(rate))) * clients)
-
-
-def _check_whole(name: str, value: Any, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"{name} is a whole number, not {type(value).__name__}.")
-    if not least <= value <= most:
-        raise UsageError(f"{name} is {value}, which does not lie in {least}..{most}.")

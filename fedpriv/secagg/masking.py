@@ -25,7 +25,7 @@ Inputs = Mapping[str, NDArray[Any]]
 
 
 class AddMasks(Protocol):
-    """What expands and adds masks: `fedpriv.crypto.add_masks`, or `MaskWorkers` on several cores."""
+    """What expands and adds masks: `fedpriv.crypto.add_masks`, or that of `MaskWorkers` on several cores."""
 
     def __call__(self, target: NDArray[Any], masks: Masks, *, start: int = 0) -> None:
         """Add the masks to ``target`` in place; ``start`` is the index of its first word in the vector."""

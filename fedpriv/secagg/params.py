@@ -13,6 +13,8 @@ from fedpriv.crypto.digest import frame
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.secagg import members
 from fedpriv.secagg.graph_parameters import (
+    MAX_CLIENTS,
+    MIN_CLIENTS,
     clients_of,
     corrupt_neighbours,
     graph_parameters,
@@ -23,14 +25,13 @@ from fedpriv.secagg.vectors import Vector, check_range, check_vectors, in_order
 __all__ = [
     "GRINDING_BITS",
     "MAX_CLIENTS",
+    "MIN_CLIENTS",
     "SecAggParams",
     "Sum",
     "least_threshold",
 ]
 
-MIN_CLIENTS = 3
 MAX_COMPLETE = 1000
-MAX_CLIENTS = 1_000_000
 SECURITY_BITS = 40
 GRINDING_BITS = 64
 """Graphs that an adversary may try, as a power of two, for which a sparse graph pays by default."""
@@ -222,6 +223,11 @@ class SecAggParams:
     def upload_bytes(self) -> int:
         """Bytes of one client's packed vectors."""
         return sum(vector.packed_bytes for vector in self.vectors)
+
+    @property
+    def parts(self) -> tuple[tuple[int, int], ...]:
+        """(bits, number of values) of each part of an upload, in order over all vectors."""
+        return tuple((vector.bits, count) for vector in self.vectors for _, count in vector.parts)
 
     @property
     def set_bytes(self) -> int:

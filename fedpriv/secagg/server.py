@@ -7,7 +7,6 @@ checks protect the result, and say which client broke the protocol.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NoReturn
 
 from fedpriv.crypto.prg import add_masks
 from fedpriv.errors import DecodeError, ProtocolViolation, TooFewParties, UsageError
@@ -16,8 +15,8 @@ from fedpriv.secagg.masking import AddMasks
 from fedpriv.secagg.messages import decode_reply, encode
 from fedpriv.secagg.params import SecAggParams, Sum
 from fedpriv.secagg.recovery import remaining_masks
-from fedpriv.secagg.server_memory import Prepared, Record, not_this_run, open_record, seal_record
-from fedpriv.secagg.server_round import ServerRound
+from fedpriv.secagg.server_memory import Prepared, Record, record_seal
+from fedpriv.secagg.server_round import ServerRound, refuse
 from fedpriv.secagg.states import SERVER_REPLIES, SERVER_TRANSITIONS, Closing, Stage
 
 __all__ = ["Server"]
@@ -32,7 +31,7 @@ class Server:
 
     Args:
         params, run_id, roster: the same as the clients'; where they differ, no client answers.
-        masks: what expands masks: `fedpriv.crypto.add_masks`, or `MaskWorkers` for several cores.
+        masks: what expands masks: `fedpriv.crypto.add_masks`, or the ``add_masks`` of `MaskWorkers`.
 
     Raises:
         UsageError: a roster that does not fit.
@@ -148,15 +147,15 @@ class Server:
         except DecodeError as fault:
             raise DecodeError(f"From client {client_id}: {fault}", party=client_id) from fault
         if reply.session != record.session:
-            self._refuse(client_id, "sent a message of another session", "SA-4")
+            refuse(client_id, "sent a message of another session", "SA-4")
         if reply.sender != client_id:
-            self._refuse(client_id, f"sent a message in the name of client {reply.sender}", "SA-15")
+            refuse(client_id, f"sent a message in the name of client {reply.sender}", "SA-15")
         if not isinstance(reply, SERVER_REPLIES.get(record.stage, ())):
-            self._refuse(client_id, f"sent {type(reply).__name__} in the stage '{self.stage}'", "SA-15")
+            refuse(client_id, f"sent {type(reply).__name__} in the stage '{self.stage}'", "SA-15")
         if not self._round.is_asked(client_id):
-            self._refuse(client_id, f"was not asked in the stage '{self.stage}'", "SA-15")
+            refuse(client_id, f"was not asked in the stage '{self.stage}'", "SA-15")
         if client_id in record.heard:
-            self._refuse(client_id, f"answered the stage '{self.stage}' twice", "SA-15")
+            refuse(client_id, f"answered the stage '{self.stage}' twice", "SA-15")
         if self._round.take(client_id, reply):
             record.heard.add(client_id)
         record.sequence += 1
@@ -207,7 +206,7 @@ class Server:
     def save(self, key: bytes, rand: Callable[[int], bytes]) -> bytes:
         """All that the server remembers, encrypted under its own key of 32 bytes; keep `sequence` apart."""
         self._record.sums = self._round.sum.words()
-        return seal_record(self._record, self._group, key, rand)
+        return record_seal(self._group, key).seal(self._record, rand)
 
     def restore(self, data: bytes, key: bytes, *, least_sequence: int) -> None:
         """Go on from what `save` gave.
@@ -215,11 +214,12 @@ class Server:
         Raises:
             IntegrityError: not this run's state, or one that is older (SA-6).
         """
-        record = open_record(data, self._group, key, least_sequence)
+        seal = record_seal(self._group, key)
+        record = seal.open(data, Record, least_sequence)
         try:
             self._round = ServerRound(self._params, self._group, self._roster, record)
         except (LookupError, ValueError, OverflowError) as fault:
-            raise not_this_run() from fault
+            raise seal.foreign() from fault
 
     def _ready(self, round_: int, invited: set[int]) -> dict[int, Prepared]:
         """Those that need not be asked for keys; nobody, where a round that they began could end too soon.
@@ -291,7 +291,3 @@ class Server:
     @property
     def _record(self) -> Record:
         return self._round.record
-
-    @staticmethod
-    def _refuse(client: int, what: str, clause: str) -> NoReturn:
-        raise ProtocolViolation(f"Client {client} {what}.", clause=clause, party=client)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
-from fedpriv.crypto.aead import NONCE_BYTES, open_sealed, seal
 from fedpriv.crypto.digest import frame
-from fedpriv.errors import DecodeError, IntegrityError
 from fedpriv.secagg.keys import Group
 from fedpriv.secagg.messages import Bundle, UploadHeader
+from fedpriv.secagg.state_seal import StateSeal
 from fedpriv.secagg.states import Stage
 
-__all__ = ["Prepared", "Record", "Upload", "not_this_run", "open_record", "seal_record"]
+__all__ = ["Prepared", "Record", "Upload", "record_seal"]
 
 
 class Upload(msgspec.Struct):
@@ -76,37 +73,11 @@ class Record(msgspec.Struct):
         self.upload_signatures, self.signatures = {}, {}
 
 
-def seal_record(record: Record, group: Group, key: bytes, rand: Callable[[int], bytes]) -> bytes:
-    """The record encrypted under the server's own key, for this run."""
-    return seal(key, rand(NONCE_BYTES), msgspec.msgpack.encode(record), _context(group))
-
-
-def open_record(data: bytes, group: Group, key: bytes, least_sequence: int) -> Record:
-    """The record that `seal_record` gave.
-
-    Raises:
-        IntegrityError: SA-6, it is not of this run, or older than ``least_sequence``.
-    """
-    try:
-        record = msgspec.msgpack.decode(open_sealed(key, data, _context(group)), type=Record)
-    except (DecodeError, msgspec.MsgspecError, ValueError, RecursionError) as fault:
-        raise not_this_run() from fault
-    if record.sequence < least_sequence:
-        raise IntegrityError(
-            f"The saved state is step {record.sequence}, and step {least_sequence} was reached: it went "
-            "back in time. [SA-6]",
-            hint="Start the next round with a new server; the clients will make new keys.",
-        )
-    return record
-
-
-def not_this_run() -> IntegrityError:
-    """The error for a state that is not one of this run's server."""
-    return IntegrityError(
-        "The saved state is not that of this run's server, or was changed. [SA-6]",
+def record_seal(group: Group, key: bytes) -> StateSeal:
+    """What seals a server's record, under its own key of 32 bytes."""
+    return StateSeal(
+        key=key,
+        context=frame(b"server state", group.id),
+        owner="this run's server",
         hint="Start the next round with a new server; the clients will make new keys.",
     )
-
-
-def _context(group: Group) -> bytes:
-    return frame(b"server state", group.id)

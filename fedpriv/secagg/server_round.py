@@ -39,7 +39,7 @@ from fedpriv.secagg.params import SecAggParams
 from fedpriv.secagg.server_memory import Prepared, Record, Upload
 from fedpriv.secagg.states import Stage
 
-__all__ = ["ServerRound"]
+__all__ = ["ServerRound", "refuse"]
 
 
 class ServerRound:
@@ -64,6 +64,7 @@ class ServerRound:
         self._seen_ahead = _keys(prepared.bundle for prepared in record.ahead.values())
         self._seen_ahead |= _keys(u.header.bundle for u in record.uploads.values() if u.header.bundle)
         self._asked = Members.of(record.asked, params.clients)
+        self._parts = params.parts
         self._sets: dict[Stage, Members] = {}
 
     @property
@@ -169,7 +170,7 @@ class ServerRound:
                 self.answered(Stage.UPLOAD).data,
             )
             if not verify(self._roster[client], CONSISTENCY_DOMAIN, statement, reply.signature):
-                self._refuse(client, "did not sign the list of survivors that it was shown", "SA-2")
+                refuse(client, "did not sign the list of survivors that it was shown", "SA-2")
             record.signatures[client] = reply.signature
         else:
             self._take_shares(client, reply)
@@ -178,16 +179,16 @@ class ServerRound:
     def _take_header(self, client: int, header: UploadHeader) -> None:
         record = self.record
         if client in record.uploads:
-            self._refuse(client, "began its upload twice", "SA-15")
+            refuse(client, "began its upload twice", "SA-15")
         if (header.bundle is not None) != record.prepare or (header.bundle is None and header.shares):
-            self._refuse(client, "made keys for the next round unasked, or none although asked", "SA-16")
+            refuse(client, "made keys for the next round unasked, or none although asked", "SA-16")
         signed = self._params.malicious and not self._params.complete
         if (header.signature is not None) != signed:
-            self._refuse(client, "signed the list of those that shared unasked, or did not sign it", "SA-2")
+            refuse(client, "signed the list of those that shared unasked, or did not sign it", "SA-2")
         if header.signature is not None:
             statement = sharers_statement(record.session, self.register.hash, self.answered(Stage.SHARE).data)
             if not verify(self._roster[client], SHARERS_DOMAIN, statement, header.signature):
-                self._refuse(client, "did not sign the list of those that shared as it was shown it", "SA-2")
+                refuse(client, "did not sign the list of those that shared as it was shown it", "SA-2")
         if header.bundle is not None:
             self._check_destinations(client, header.shares)
             expected = self.register.hash
@@ -198,14 +199,13 @@ class ServerRound:
         record = self.record
         upload = record.uploads.get(client)
         if upload is None or part.part != len(upload.parts):
-            self._refuse(client, "sent a part of its upload out of order", "SA-16")
-        sizes = [(vector.bits, count) for vector in self._params.vectors for _, count in vector.parts]
-        bits, count = sizes[part.part]
+            refuse(client, "sent a part of its upload out of order", "SA-16")
+        bits, count = self._parts[part.part]
         padding = bits * count % 8
         if len(part.data) != packed_size(bits, count) or (padding and part.data[-1] >> padding):
-            self._refuse(client, "sent a part of its upload of another size, or with padding", "SA-8")
+            refuse(client, "sent a part of its upload of another size, or with padding", "SA-8")
         upload.parts.append(part.data)
-        if len(upload.parts) < len(sizes):
+        if len(upload.parts) < len(self._parts):
             return False
         self.sum.add(upload.parts)
         if upload.header.bundle is not None:
@@ -217,15 +217,13 @@ class ServerRound:
 
     def _take_shares(self, client: int, reply: UnmaskReply) -> None:
         record, survivors = self.record, self.answered(Stage.UPLOAD)
-        register = self.register
         # On both graphs a client holds shares of those that hold shares of it.
-        within = {owner for owner in register.holders(client) if self._delivered(owner, client)}
-        early = {owner for owner in register.holders(client) if owner in record.early} & within
-        needed = within if client in record.early else within - early
+        within = {owner for owner in self.register.holders(client) if self._delivered(owner, client)}
+        needed = within if client in record.early else within - record.early.keys()
         revealed = {owner for owner, _, _ in reply.shares}
         kinds_fit = all(kind == ("seed" if owner in survivors else "key") for owner, kind, _ in reply.shares)
         if not (needed <= revealed <= within and kinds_fit):
-            self._refuse(client, "revealed other shares than it was asked for", "SA-16")
+            refuse(client, "revealed other shares than it was asked for", "SA-16")
         for _, _, share in reply.shares:
             try:
                 decode_element(share)
@@ -244,18 +242,20 @@ class ServerRound:
         self, client: int, round_: int, bundle: Bundle, previous: bytes, seen: set[bytes]
     ) -> None:
         if bundle.client != client:
-            self._refuse(client, "sent the keys of another client", "SA-1")
+            refuse(client, "sent the keys of another client", "SA-1")
         if bundle.previous != previous:
-            self._refuse(client, "sent keys that name another round before this one", "SA-6")
+            refuse(client, "sent keys that name another round before this one", "SA-6")
         check_bundle(self._group, round_, bundle, self._roster, seen)
 
     def _check_destinations(self, client: int, shares: tuple[tuple[int, bytes], ...]) -> None:
         others = tuple(holder for holder in self.register.holders(client) if holder != client)
         if tuple(destination for destination, _ in shares) != others:
-            self._refuse(client, "did not share with exactly the other holders", "SA-16")
+            refuse(client, "did not share with exactly the other holders", "SA-16")
 
-    def _refuse(self, client: int, what: str, clause: str) -> NoReturn:
-        raise ProtocolViolation(f"Client {client} {what}.", clause=clause, party=client)
+
+def refuse(client: int, what: str, clause: str) -> NoReturn:
+    """Refuse a client's message, and keep nothing of it."""
+    raise ProtocolViolation(f"Client {client} {what}.", clause=clause, party=client)
 
 
 def _keys(bundles: Iterable[Bundle]) -> set[bytes]:

@@ -13,7 +13,7 @@ from parties.secagg_network import SERVER_KEY, client_memory, server_memory
 from fedpriv.crypto.aead import NONCE_BYTES, open_sealed, seal
 from fedpriv.errors import DecodeError, FedprivError, IntegrityError, PeerFault, ProtocolViolation
 from fedpriv.secagg import Client, SecAggParams, Server, Vector
-from fedpriv.secagg.client_memory import _sealing
+from fedpriv.secagg.client_memory import memory_seal
 from fedpriv.secagg.members import Members
 from fedpriv.secagg.messages import (
     AdvertiseRequest,
@@ -31,7 +31,7 @@ from fedpriv.secagg.messages import (
     decode_request,
     encode,
 )
-from fedpriv.secagg.server_memory import _context
+from fedpriv.secagg.server_memory import record_seal
 
 VECTORS = (Vector("update", 20, 3), Vector("weight", 5, 1))
 
@@ -175,11 +175,12 @@ class SavedTarget:
         self._parties, self._client, self._inside = parties, client, inside
         group = parties.server._group
         if client is None:
-            self._key, self._associated = SERVER_KEY, _context(group)
+            state_seal = record_seal(group, SERVER_KEY)
             sealed = parties.server.save(SERVER_KEY, parties.stream.read)
         else:
-            self._key, self._associated = _sealing(group, client, parties.identities[client])
+            state_seal = memory_seal(group, client, parties.identities[client])
             sealed = parties.clients[client].save()
+        self._key, self._associated = state_seal.key, state_seal.context
         self.honest: bytes | None = open_sealed(self._key, sealed, self._associated) if inside else sealed
         self.name = (
             f"{label} {'server' if client is None else 'client'} state, {'in' if inside else 'out'}side"

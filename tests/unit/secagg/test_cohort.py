@@ -11,7 +11,14 @@ from parties.secagg import Parties, sparse_params
 
 from fedpriv.crypto import AgreementKey, derive_key, digest, frame
 from fedpriv.errors import ProtocolViolation
-from fedpriv.secagg.cohort import Cohort, Register, consistency_statement, sharers_statement
+from fedpriv.secagg.cohort import (
+    Cohort,
+    Register,
+    consistency_statement,
+    pair_mask_keys,
+    self_mask_keys,
+    sharers_statement,
+)
 from fedpriv.secagg.keys import bundle_leaf
 from fedpriv.secagg.messages import View
 
@@ -111,11 +118,13 @@ def test_both_ends_of_a_pair_derive_the_same_keys_and_nobody_else_does() -> None
     keys: list[bytes] = []
     for low in parties.roster:
         for high in range(low + 1, 5):
-            one = cohorts[low].pair_mask_keys(own[low], low, high, names)
-            assert one == cohorts[high].pair_mask_keys(own[high], high, low, names)
+            one = pair_mask_keys(cohorts[low].hash, own[low], low, cohorts[low].bundles[high], names)
+            assert one == pair_mask_keys(
+                cohorts[high].hash, own[high], high, cohorts[high].bundles[low], names
+            )
             keys += one
     for client in parties.roster:
-        keys += cohorts[client].self_mask_keys(parties.clients[client]._secrets().seed, client, names)
+        keys += self_mask_keys(cohorts[client].hash, parties.clients[client]._secrets().seed, client, names)
     assert len(set(keys)) == len(keys) == 2 * (6 + 4)
 
 
@@ -128,9 +137,11 @@ def test_mask_keys_are_those_of_the_spec() -> None:
     two, three = (2).to_bytes(4, "big"), (3).to_bytes(4, "big")
     info = (NAME.encode(), b"pair mask", two, three, b"update")
     agreed = own.agree(register.bundles[2].mask_key)
-    assert cohort.pair_mask_keys(own, 3, 2, ["update"]) == [derive_key(agreed, salt=register.hash, info=info)]
+    assert pair_mask_keys(cohort.hash, own, 3, cohort.bundles[2], ["update"]) == [
+        derive_key(agreed, salt=register.hash, info=info)
+    ]
     info = (NAME.encode(), b"self mask", three, b"update")
-    assert cohort.self_mask_keys(secrets.seed, 3, ["update"]) == [
+    assert self_mask_keys(cohort.hash, secrets.seed, 3, ["update"]) == [
         derive_key(secrets.seed, salt=register.hash, info=info)
     ]
 
