@@ -16,23 +16,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.encoding.scale import MAX_SENSITIVITY, finest_scale, grid_sensitivity, noise_tail
 from fedpriv.errors import UnsafeParameters, UsageError
 
 __all__ = ["FixedPoint"]
 
-_MAX_SENSITIVITY: Final = (
-    1 << 30
-)  # S^2 and every intermediate norm fit in int64; Skellam shares stay samplable
 _EXACT_FLOAT: Final = float(1 << 53)  # sums of non-negative integers below this are exact in float64
-_MIN_RESOLUTION: Final = 16.0  # S / sqrt(d): fewer steps than this in a coordinate and rounding is not noise
-
-
-def _power_of_two(exponent: int) -> Fraction:
-    return Fraction(1 << exponent) if exponent >= 0 else Fraction(1, 1 << -exponent)
-
-
-def _sensitivity(clip: float, scale_log2: int) -> int:
-    return math.floor(Fraction(clip) * _power_of_two(scale_log2))
 
 
 def _square(row: NDArray[np.float64]) -> float:
@@ -74,11 +63,11 @@ class FixedPoint:
             raise UsageError(f"clip is {self.clip}; the l2 bound must be positive and finite")
         if abs(self.scale_log2) > 1000:
             raise UsageError(f"scale_log2 is {self.scale_log2}; the grid must be within 2^-1000 and 2^1000")
-        if self.sensitivity != _sensitivity(self.clip, self.scale_log2):
+        if self.sensitivity != grid_sensitivity(self.clip, self.scale_log2):
             raise UnsafeParameters(
                 f"sensitivity {self.sensitivity} is not floor({self.clip} * 2^{self.scale_log2})"
             )
-        if not 1 <= self.sensitivity <= _MAX_SENSITIVITY:
+        if not 1 <= self.sensitivity <= MAX_SENSITIVITY:
             raise UnsafeParameters(f"sensitivity {self.sensitivity} is outside 1..2^30; change the scale")
         if self.client_bound < 1 or self.clients * self.client_bound >= 1 << (self.bits - 1):
             raise UnsafeParameters(
@@ -131,49 +120,25 @@ class FixedPoint:
             raise UsageError(f"expected_contributions is {expected_contributions}; it must be positive")
         if not (noise_multiplier >= 0.0 and share_excess >= 0.0 and 0.0 < failure < 1.0):
             raise UsageError("noise_multiplier and share_excess must not be negative, failure lies in (0, 1)")
-        # Skellam tail: 2 exp(-t^2/2 + t^4/(24 mu)); the added 1 absorbs the quartic term once mu >= t^3 / 12.
-        tail = (math.sqrt(2.0 * math.log(2.0 * dimension / failure)) + 1.0) * noise_multiplier
-        tail *= math.sqrt(share_excess)
+        tail = noise_tail(dimension, failure) * noise_multiplier * math.sqrt(share_excess)
         spread = noise_multiplier * math.sqrt(max(share_excess, 1.0))
 
-        def fits(scale_log2: int, width: int) -> tuple[int, int] | None:
-            s = _sensitivity(clip, scale_log2)
-            if s < 1 or s > _MAX_SENSITIVITY or s * spread > _MAX_SENSITIVITY:
+        def fits(scale_log2: int, width: int) -> tuple[int, tuple[int, int]] | None:
+            s = grid_sensitivity(clip, scale_log2)
+            if s < 1 or s > MAX_SENSITIVITY or s * spread > MAX_SENSITIVITY:
                 return None
             bound = max(s, math.ceil(2 * Fraction(expected_contributions) * s / clients))
-            return (s, bound) if clients * bound + math.ceil(tail * s) + 1 < 1 << (width - 1) else None
+            return (s, (s, bound)) if clients * bound + math.ceil(tail * s) + 1 < 1 << (width - 1) else None
 
-        # The finest grid that any sensitivity in 1..2^30 can use; coarser ones follow one step at a time.
-        finest = 31 - math.frexp(clip)[1]
-        for scale_log2 in range(finest, finest - 34, -1):
-            found = fits(scale_log2, bits)
-            if found is None:
-                continue
-            s, bound = found
-            if s / math.sqrt(dimension) >= _MIN_RESOLUTION:
-                return cls(
-                    bits=bits,
-                    clients=clients,
-                    clip=clip,
-                    scale_log2=scale_log2,
-                    sensitivity=s,
-                    client_bound=bound,
-                )
-            break
-        needed = next(
-            (
-                width
-                for width in range(bits + 1, 63)
-                for scale_log2 in range(finest, finest - 34, -1)
-                if (f := fits(scale_log2, width)) is not None
-                and f[0] >= _MIN_RESOLUTION * math.sqrt(dimension)
-            ),
-            None,
-        )
-        raise UnsafeParameters(
-            f"a sum of {expected_contributions:g} expected contributions in {dimension} coordinates is too"
-            f" coarse in {bits} bits",
-            hint=f"use bits = {needed}" if needed else "lower the batch, the noise or the dimension",
+        what = f"a sum of {expected_contributions:g} expected contributions in {dimension} coordinates"
+        scale_log2, (sensitivity, bound) = finest_scale(clip, bits, dimension, fits, what)
+        return cls(
+            bits=bits,
+            clients=clients,
+            clip=clip,
+            scale_log2=scale_log2,
+            sensitivity=sensitivity,
+            client_bound=bound,
         )
 
     def quantise(self, contributions: NDArray[np.floating]) -> NDArray[np.int64]:
