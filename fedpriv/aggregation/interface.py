@@ -27,6 +27,9 @@ class AggregationClient(RoundClient, Protocol):
     def open_round(self, round_: int, context: bytes) -> None:
         """Begin a round: its number, higher than all before, and the digest of its subject (32 bytes)."""
 
+    def level_secrets(self) -> tuple[bytes, ...]:
+        """Its level secrets of this round, 32 bytes each, lowest first; until the upload is asked for."""
+
     def set_vectors(self, vectors: NDArray[np.uint64]) -> None:
         """Give the vector to be summed in this round: residues modulo ``2**bits``, shape ``(dimension,)``."""
 
@@ -64,8 +67,14 @@ class Aggregator(Protocol):
         key: SigningKey,
         roster: Mapping[int, bytes],
         rand: Callable[[int], bytes],
+        *,
+        draw_level: Callable[[int], bytes] | None = None,
     ) -> AggregationClient:
-        """One client's side of the run that ``run_id`` (16 bytes) names."""
+        """One client's side of the run that ``run_id`` (16 bytes) names.
+
+        ``draw_level(round)`` gives the secret of the round's highest level, 32 fresh bytes; ``rand``, if not
+        given.
+        """
 
     def server(self, run_id: bytes, roster: Mapping[int, bytes]) -> AggregationServer:
         """The server's side of the run that ``run_id`` names."""

@@ -36,8 +36,10 @@ class Masked:
         key: SigningKey,
         roster: Mapping[int, bytes],
         rand: Callable[[int], bytes],
+        *,
+        draw_level: Callable[[int], bytes] | None = None,
     ) -> AggregationClient:
-        return secagg.Client(self.params, run_id, client_id, key, roster, rand)
+        return secagg.Client(self.params, run_id, client_id, key, roster, rand, draw_level=draw_level)
 
     def server(self, run_id: bytes, roster: Mapping[int, bytes]) -> AggregationServer:
         return secagg.Server(self.params, run_id, roster)

@@ -12,6 +12,8 @@ from fedpriv.errors import UsageError
 
 __all__ = ["combine", "lagrange_at_zero", "split"]
 
+_HORNER_STEPS = 16  # between two reductions: points are client numbers, so the value grows by few bits a step
+
 
 def split(
     secret: int, *, threshold: int, points: Sequence[int], rand: Callable[[int], bytes]
@@ -41,11 +43,15 @@ def split(
     if len(set(points)) != len(points) or not all(0 < point < PRIME for point in points):
         raise UsageError("The points of a sharing are distinct and not zero.")
     coefficients = [secret] + [uniform_element(rand) for _ in range(threshold - 1)]
+    coefficients.reverse()
+    blocks = [coefficients[i : i + _HORNER_STEPS] for i in range(0, threshold, _HORNER_STEPS)]
     shares: dict[int, int] = {}
     for point in points:
         value = 0
-        for coefficient in reversed(coefficients):
-            value = (value * point + coefficient) % PRIME
+        for block in blocks:
+            for coefficient in block:
+                value = value * point + coefficient
+            value %= PRIME
         shares[point] = value
     return shares
 

@@ -30,6 +30,7 @@ from fedpriv.secagg.cohort import (
 from fedpriv.secagg.dealing import Held, deal, draw_secrets, seal_shares
 from fedpriv.secagg.floors import NO_FLOORS, Floors
 from fedpriv.secagg.keys import NO_PREVIOUS, Group, Roster, Secrets, make_bundle
+from fedpriv.secagg.levels import LEVEL_BYTES, level_chain
 from fedpriv.secagg.masking import AddMasks, Inputs, masked_parts, take_inputs
 from fedpriv.secagg.messages import (
     AdvertiseReply,
@@ -74,6 +75,8 @@ class Client:
         rand: ``rand(n)`` gives n fresh uniform bytes, ``os.urandom`` outside of tests.
         floors: what this client's owner insists on, whoever made ``params``.
         masks: what expands masks: `fedpriv.crypto.add_masks`, or the ``add_masks`` of `MaskWorkers`.
+        draw_level: in a session with levels, ``draw_level(round)`` gives 32 fresh uniform bytes, the secret
+            of the highest level; it is asked once for each round, and ``rand`` where it is not given.
 
     Raises:
         UsageError: a roster that does not fit, or an identity that is not the roster's.
@@ -91,6 +94,7 @@ class Client:
         *,
         floors: Floors = NO_FLOORS,
         masks: AddMasks = add_masks,
+        draw_level: Callable[[int], bytes] | None = None,
     ) -> None:
         floors.check(params)
         self._params = params
@@ -103,6 +107,7 @@ class Client:
         self._checks = ClientChecks(params, self._roster, self._group, client_id)
         self._rand = rand
         self._add_masks = masks
+        self._draw_level_of = draw_level
         self._inputs: dict[str, NDArray[Any]] | None = None
         self._memory = Memory()
 
@@ -135,8 +140,24 @@ class Client:
                 f"Round {round_} does not come after round {self._memory.round}, which was begun.",
                 hint="Give each round a higher number than all before; a lost one is not repeated. [SA-6]",
             )
-        self._memory = self._memory.next_round(round_, session)
-        self._inputs = None
+        memory = self._memory.next_round(round_, session)
+        if not memory.level:  # keys that were made ahead have one
+            memory = msgspec.structs.replace(memory, level=self._draw_level(round_))
+        self._memory, self._inputs = memory, None
+
+    def level_secrets(self) -> tuple[bytes, ...]:
+        """This client's level secrets of the round that is open, s_1, …, s_L; 32 bytes each.
+
+        With u survivors the server learns that of the highest level that u reaches, and so those below it;
+        it learns none above.  They are there from `open_round` until the upload is asked for, and are part of
+        what `save` gives.
+
+        Raises:
+            UsageError: no round is open whose upload is still to come.
+        """
+        self._check_before_upload("Level secrets are gone")
+        memory, levels = self._memory, len(self._params.levels)
+        return level_chain(memory.round, self._id, memory.level, levels)[1:]
 
     def set_vectors(self, vectors: Inputs | NDArray[Any], *, copy: bool = True) -> None:
         """Give what is to be summed in this round; any time before the upload is asked for.
@@ -151,10 +172,7 @@ class Client:
             UsageError: another name, shape or dtype, a value that does not fit (SA-8), or no round is open
                 whose upload is still to come.
         """
-        if self.state not in _BEFORE_UPLOAD:
-            raise UsageError(
-                f"No vectors are awaited: in round {self._memory.round} this client is '{self.state}'."
-            )
+        self._check_before_upload("No vectors are awaited")
         self._inputs = take_inputs(self._params, vectors, copy=copy)
 
     def handle(self, request: bytes) -> Iterator[bytes]:
@@ -223,8 +241,8 @@ class Client:
 
     def _advertise(self) -> tuple[Memory, Message]:
         memory = self._memory
-        secrets = draw_secrets(memory.round, self._entropy)
-        bundle = make_bundle(self._group, self._id, secrets, NO_PREVIOUS, self._signing_key)
+        secrets = draw_secrets(memory.round, self._entropy, memory.level)
+        bundle = self._bundle(secrets, NO_PREVIOUS)
         reply = AdvertiseReply(session=memory.session, sender=self._id, bundle=bundle)
         return msgspec.structs.replace(memory, secrets=secrets, bundle=bundle, held={}), reply
 
@@ -272,6 +290,7 @@ class Client:
         # What comes after needs the shares only: the keys that could unmask these vectors go now (SA-13).
         after = msgspec.structs.replace(
             memory,
+            level=b"",
             secrets=None,
             bundle=None,
             cohort=None,
@@ -304,10 +323,12 @@ class Client:
     def _unmask(self, message: UnmaskRequest) -> tuple[Memory, Message]:
         memory = self._memory
         survivors = self._checks.lists(memory, message)
+        # The level follows from the list that was checked; no message can ask for one (SA-18).
+        level = self._params.level_of(len(survivors))
         shares: list[tuple[int, Kind, bytes]] = []
         for owner, held in sorted(memory.held.items()):
             if owner in survivors:
-                shares.append((owner, "seed", held.seed))
+                shares.append((owner, "seed", held.seed + (held.levels[level - 1] if level else b"")))
             else:
                 shares.append((owner, "key", held.key))
         reply = UnmaskReply(session=memory.session, sender=self._id, shares=tuple(shares))
@@ -318,17 +339,37 @@ class Client:
     ) -> tuple[dict[int, Held], tuple[tuple[int, bytes], ...]]:
         """Share secrets among the holders: what this client holds of them itself, and the others' sealed."""
         holders = cohort.holders(self._id, complete=self._params.complete)
-        shares = deal(secrets, holders, self._params.threshold, self._entropy)
+        levels = len(self._params.levels)
+        chain = level_chain(secrets.round, self._id, secrets.level, levels)[1:]
+        shares = deal(secrets, holders, self._params.threshold, self._entropy, chain)
         own = {self._id: shares.pop(self._id)} if self._id in shares else {}
         receivers = {peer: cohort.bundles[peer].cipher_key for peer in shares}
         return own, seal_shares(self._group, secrets, bundle, shares, receivers, self._entropy)
 
     def _prepare(self, cohort: Cohort) -> tuple[Ahead, tuple[tuple[int, bytes], ...]]:
         """Keys and shares for the next round, bound to this round's cohort (spec, section 5)."""
-        secrets = draw_secrets(self._memory.round + 1, self._entropy)
-        bundle = make_bundle(self._group, self._id, secrets, cohort.hash, self._signing_key)
+        following = self._memory.round + 1
+        secrets = draw_secrets(following, self._entropy, self._draw_level(following))
+        bundle = self._bundle(secrets, cohort.hash)
         held, sealed = self._deal(secrets, bundle, cohort)
         return Ahead(secrets=secrets, bundle=bundle, held=held), sealed
+
+    def _bundle(self, secrets: Secrets, previous: bytes) -> Bundle:
+        levels = len(self._params.levels)
+        return make_bundle(self._group, self._id, secrets, previous, self._signing_key, levels)
+
+    def _draw_level(self, round_: int) -> bytes:
+        """The secret of the highest level for a round; nothing in a session without levels."""
+        if not self._params.levels:
+            return b""
+        level = self._entropy(LEVEL_BYTES) if self._draw_level_of is None else self._draw_level_of(round_)
+        if not isinstance(level, bytes) or len(level) != LEVEL_BYTES:
+            raise UsageError(f"A level secret is {LEVEL_BYTES} fresh bytes.")
+        return level
+
+    def _check_before_upload(self, what: str) -> None:
+        if self.state not in _BEFORE_UPLOAD:
+            raise UsageError(f"{what}: in round {self._memory.round} this client is '{self.state}'.")
 
     def _seal(self) -> StateSeal:
         return memory_seal(self._group, self._id, self._signing_key)

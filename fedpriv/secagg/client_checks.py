@@ -85,7 +85,9 @@ class ClientChecks:
                 own = AgreementKey.from_seed(key)
                 for peer, sealed in sealed_by.items():
                     source = cohort.bundles[peer]
-                    held[peer] = open_shares(self.group, memory.round, self.client, own, source, sealed)
+                    held[peer] = open_shares(
+                        self.group, memory.round, self.client, own, source, sealed, len(self.params.levels)
+                    )
         return held
 
     def survivors(self, memory: Memory, survivors: bytes) -> Members:

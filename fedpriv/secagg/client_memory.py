@@ -48,6 +48,8 @@ class Memory(msgspec.Struct, frozen=True):
     round: int = -1
     session: bytes = b""
     state: ClientState = ClientState.IDLE
+    # The secret of the highest level, from the round's beginning until the upload.
+    level: bytes = b""
     secrets: Secrets | None = None
     bundle: Bundle | None = None
     # Until the upload; what is needed of it afterwards is its hash, and who holds shares of this client.
@@ -78,6 +80,7 @@ class Memory(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             fresh,
             state=ClientState.PREPARED,
+            level=self.ahead.secrets.level,
             secrets=self.ahead.secrets,
             bundle=self.ahead.bundle,
             held=self.ahead.held,

@@ -13,7 +13,6 @@ from fedpriv.encoding.packing import packed_size
 from fedpriv.errors import UsageError
 from fedpriv.secagg.members import Members
 from fedpriv.secagg.messages import (
-    SEALED_BYTES,
     AdvertiseReply,
     AdvertiseRequest,
     Bundle,
@@ -30,6 +29,7 @@ from fedpriv.secagg.messages import (
     UploadRequest,
     View,
     encode,
+    sealed_bytes,
 )
 from fedpriv.secagg.params import SecAggParams
 
@@ -38,7 +38,6 @@ __all__ = ["RoundCost", "round_cost"]
 _KEY = bytes(PUBLIC_BYTES)
 _DIGEST = bytes(DIGEST_BYTES)
 _SIGNATURE = bytes(SIGNATURE_BYTES)
-_SEALED = bytes(SEALED_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +96,19 @@ def round_cost(
     everyone = Members(b"\xff" * params.set_bytes, own).data
     signed = tuple((holder, _SIGNATURE) for holder in alive) if params.malicious else ()
     sparse_check = params.malicious and not params.complete
-    mail = tuple((peer, _SEALED) for peer in peers)
+    mail = tuple((peer, bytes(sealed_bytes(params))) for peer in peers)
     kinds: dict[int, Kind] = {owner: "key" if owner in dropped else "seed" for owner in holders}
+    revealed: dict[Kind, bytes] = {
+        "key": bytes(ELEMENT_BYTES),
+        "seed": bytes(ELEMENT_BYTES * (2 if params.level_of(own - dropouts) else 1)),
+    }
     view = _view(params, everyone, (*peers, own))
 
     sent: list[Message] = [
         UploadHeader(
             session=_DIGEST,
             sender=own,
-            bundle=_bundle(own) if prepares else None,
+            bundle=_bundle(params, own) if prepares else None,
             shares=mail if prepares else (),
             signature=_SIGNATURE if sparse_check else None,
         ),
@@ -113,7 +116,7 @@ def round_cost(
         UnmaskReply(
             session=_DIGEST,
             sender=own,
-            shares=tuple((owner, kind, bytes(ELEMENT_BYTES)) for owner, kind in kinds.items()),
+            shares=tuple((owner, kind, revealed[kind]) for owner, kind in kinds.items()),
         ),
     ]
     received: list[Message] = [
@@ -128,7 +131,7 @@ def round_cost(
         UnmaskRequest(session=_DIGEST, survivors=everyone, dropped=everyone, signatures=signed),
     ]
     if not prepared:
-        sent.append(AdvertiseReply(session=_DIGEST, sender=own, bundle=_bundle(own)))
+        sent.append(AdvertiseReply(session=_DIGEST, sender=own, bundle=_bundle(params, own)))
         sent.append(ShareReply(session=_DIGEST, sender=own, shares=mail))
         received += [AdvertiseRequest(session=_DIGEST), ShareRequest(session=_DIGEST, view=view)]
     if params.malicious:
@@ -156,8 +159,9 @@ def _parts(params: SecAggParams, own: int) -> list[Message]:
 
 def _view(params: SecAggParams, everyone: bytes, shown: tuple[int, ...]) -> View:
     path = () if params.complete else (bytes(DIGEST_BYTES * path_length(params.clients)),) * len(shown)
-    return View(everyone, tuple(_bundle(client) for client in shown), path)
+    return View(everyone, tuple(_bundle(params, client) for client in shown), path)
 
 
-def _bundle(client: int) -> Bundle:
-    return Bundle(client, _KEY, _KEY, _DIGEST, _DIGEST, _SIGNATURE)
+def _bundle(params: SecAggParams, client: int) -> Bundle:
+    level_commitment = _DIGEST if params.levels else None
+    return Bundle(client, _KEY, _KEY, _DIGEST, _DIGEST, _SIGNATURE, level_commitment)

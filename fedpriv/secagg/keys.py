@@ -10,6 +10,7 @@ from fedpriv.crypto.agreement import AgreementKey, is_safe_public
 from fedpriv.crypto.digest import DIGEST_BYTES, digest, frame
 from fedpriv.crypto.signing import PUBLIC_BYTES, SigningKey, verify
 from fedpriv.errors import ProtocolViolation, UsageError
+from fedpriv.secagg.levels import level_chain
 from fedpriv.secagg.messages import VERSION, Bundle
 from fedpriv.secagg.params import SecAggParams
 
@@ -109,20 +110,25 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Secrets(msgspec.Struct, frozen=True):
-    """A client's secrets of one round: the seeds of its keys c and s, and its self-mask seed b; 32 bytes."""
+    """A client's secrets of one round: the seeds of its keys c and s, its self-mask seed b, and in a session
+    with levels the secret of the highest; 32 bytes each."""
 
     round: int
     cipher: bytes
     mask: bytes
     seed: bytes
+    level: bytes = b""
 
     def __repr__(self) -> str:
         """The round only."""
         return f"<Secrets of round {self.round}>"
 
 
-def make_bundle(group: Group, client: int, secrets: Secrets, previous: bytes, signer: SigningKey) -> Bundle:
-    """The public half of a client's secrets, signed for their round."""
+def make_bundle(  # noqa: PLR0917 - whose, of what, signed by whom
+    group: Group, client: int, secrets: Secrets, previous: bytes, signer: SigningKey, levels: int = 0
+) -> Bundle:
+    """The public half of a client's secrets, signed for their round; ``levels`` is L."""
+    chain = level_chain(secrets.round, client, secrets.level, levels) if levels else (None,)
     unsigned = Bundle(
         client=client,
         cipher_key=AgreementKey.from_seed(secrets.cipher).public,
@@ -130,6 +136,7 @@ def make_bundle(group: Group, client: int, secrets: Secrets, previous: bytes, si
         seed_commitment=seed_commitment(group, secrets.round, client, secrets.seed),
         previous=previous,
         signature=b"",
+        level_commitment=chain[0],
     )
     signature = signer.sign(_BUNDLE_DOMAIN, _statement(group, secrets.round, unsigned))
     return msgspec.structs.replace(unsigned, signature=signature)
@@ -185,6 +192,7 @@ def _round(value: int) -> bytes:
 
 def _statement(group: Group, round_: int, bundle: Bundle) -> bytes:
     """What a bundle's signature covers."""
+    levels = () if bundle.level_commitment is None else (bundle.level_commitment,)
     return frame(
         group.id,
         _round(round_),
@@ -193,4 +201,5 @@ def _statement(group: Group, round_: int, bundle: Bundle) -> bytes:
         bundle.mask_key,
         bundle.seed_commitment,
         bundle.previous,
+        *levels,
     )

@@ -18,6 +18,7 @@ from fedpriv.crypto.field import ELEMENT_BYTES
 from fedpriv.crypto.merkle import path_length
 from fedpriv.crypto.signing import SIGNATURE_BYTES
 from fedpriv.errors import DecodeError
+from fedpriv.secagg.levels import MAX_LEVELS
 from fedpriv.secagg.params import MAX_CLIENTS, SecAggParams
 from fedpriv.secagg.vectors import MAX_VECTORS, PART_VALUES
 
@@ -43,32 +44,41 @@ __all__ = [
     "decode_reply",
     "decode_request",
     "encode",
+    "sealed_bytes",
 ]
 
 VERSION = 1
 SEALED_BYTES = 2 * ELEMENT_BYTES + OVERHEAD_BYTES
+"""Sealed shares without levels; see `sealed_bytes`."""
 
 ClientId = Annotated[int, msgspec.Meta(ge=1, le=MAX_CLIENTS)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 PublicKey = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_BYTES, max_length=PUBLIC_BYTES)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
-Sealed = Annotated[bytes, msgspec.Meta(min_length=SEALED_BYTES, max_length=SEALED_BYTES)]
-Element = Annotated[bytes, msgspec.Meta(min_length=ELEMENT_BYTES, max_length=ELEMENT_BYTES)]
+Sealed = Annotated[
+    bytes, msgspec.Meta(min_length=SEALED_BYTES, max_length=SEALED_BYTES + MAX_LEVELS * ELEMENT_BYTES)
+]
+Revealed = Annotated[bytes, msgspec.Meta(min_length=ELEMENT_BYTES, max_length=2 * ELEMENT_BYTES)]
 Kind = Literal["key", "seed"]
 Set = bytes
 """A set of clients as bits, `fedpriv.secagg.members`; the reader of the message checks its length."""
 
 _T = TypeVar("_T")
+_REVEALED: dict[Kind, tuple[int, ...]] = {
+    "key": (ELEMENT_BYTES,),
+    "seed": (ELEMENT_BYTES, 2 * ELEMENT_BYTES),
+}
 _PART_BYTES = 8 * PART_VALUES
 _MOST_PARTS = MAX_VECTORS * 2**13
 
 
-class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One client's keys for one round, signed by its identity.
 
     ``cipher_key`` is c, for the encryption of shares; ``mask_key`` is s, for the pairwise masks; both X25519.
     ``seed_commitment`` binds the client to its self-mask seed b.  ``previous`` is zero for keys made within
-    the round, and the cohort hash of the round before for keys made ahead.
+    the round, and the cohort hash of the round before for keys made ahead.  ``level_commitment`` is s_0 of
+    the client's level secrets, and there in sessions with levels only.
     """
 
     client: ClientId
@@ -77,6 +87,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed_commitment: Digest
     previous: Digest
     signature: Signature
+    level_commitment: Digest | None = None
 
 
 class View(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -216,15 +227,18 @@ class UnmaskRequest(Message, frozen=True, kw_only=True, tag="unmask-request"):
 class UnmaskReply(Message, frozen=True, kw_only=True, tag="unmask-reply"):
     """Client to server: (owner, kind, share) for each client of whom this one holds shares.
 
-    One entry an owner, so the message cannot carry both kinds of share of one client.
+    One entry an owner, so the message cannot carry both kinds of share of one client.  Where the survivors
+    reach a level, a share of a seed is followed by one of the owner's secret of that level.
     """
 
     sender: ClientId
-    shares: tuple[tuple[ClientId, Kind, Element], ...]
+    shares: tuple[tuple[ClientId, Kind, Revealed], ...]
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
         _check_ascending(owner for owner, _, _ in self.shares)
+        if not all(len(share) in _REVEALED[kind] for _, kind, share in self.shares):
+            raise ValueError("a share of another length")
 
 
 Request = AdvertiseRequest | ShareRequest | UploadRequest | ConsistencyRequest | UnmaskRequest
@@ -245,7 +259,7 @@ def decode_request(data: bytes, params: SecAggParams) -> Request:
     Raises:
         DecodeError: it is none, it is not in its one form, or it is longer than any can be.
     """
-    return _decode(_REQUESTS, data, control_bytes(params))
+    return _decode(_REQUESTS, data, control_bytes(params), params)
 
 
 def decode_reply(data: bytes, params: SecAggParams) -> Reply:
@@ -254,17 +268,22 @@ def decode_reply(data: bytes, params: SecAggParams) -> Reply:
     Raises:
         DecodeError: it is none, it is not in its one form, or it is longer than any can be.
     """
-    return _decode(_REPLIES, data, max(control_bytes(params), _PART_BYTES + 256))
+    return _decode(_REPLIES, data, max(control_bytes(params), _PART_BYTES + 256), params)
 
 
 def control_bytes(params: SecAggParams) -> int:
     """More than any message other than a part of an upload takes: two sets, and for each neighbour a bundle
     with its path, or what is sealed within the round and ahead."""
-    path = DIGEST_BYTES * path_length(params.clients)
-    return 2048 + 2 * params.set_bytes + (512 + path) * (params.degree + 1)
+    each = 512 + DIGEST_BYTES * path_length(params.clients) + ELEMENT_BYTES * len(params.levels)
+    return 2048 + 2 * params.set_bytes + each * (params.degree + 1)
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes, limit: int) -> _T:
+def sealed_bytes(params: SecAggParams) -> int:
+    """Bytes of what one client seals for another: shares of b, of the seed of s, and of each level secret."""
+    return SEALED_BYTES + ELEMENT_BYTES * len(params.levels)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes, limit: int, params: SecAggParams) -> _T:
     if not isinstance(data, bytes):
         raise DecodeError(f"A message is bytes, not {type(data).__name__}.")
     if len(data) > limit:
@@ -275,7 +294,29 @@ def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes, limit: int) -> _T
         raise DecodeError(f"Not a message of the protocol: {fault}") from None
     if msgspec.msgpack.encode(message) != data:
         raise DecodeError("A message is not in its canonical form.")
+    if not _fits(message, params):
+        raise DecodeError("A message has the fields of a session with other levels.")
     return message
+
+
+def _fits(message: object, params: SecAggParams) -> bool:
+    """Whether the fields whose form depends on the session's levels have that form."""
+    bundles: tuple[Bundle | None, ...] = ()
+    sealed: tuple[tuple[int, bytes], ...] = ()
+    if isinstance(message, ShareRequest | UploadRequest) and message.view is not None:
+        bundles = message.view.bundles
+    if isinstance(message, AdvertiseReply | UploadHeader):
+        bundles = (message.bundle,)
+    if isinstance(message, ShareReply | UploadHeader):
+        sealed = message.shares
+    elif isinstance(message, UploadRequest):
+        sealed = message.shares + message.early
+    elif isinstance(message, UnmaskReply) and not params.levels:
+        return all(len(share) == ELEMENT_BYTES for _, _, share in message.shares)
+    size = sealed_bytes(params)
+    return all(len(box) == size for _, box in sealed) and all(
+        bundle is None or (bundle.level_commitment is None) == (not params.levels) for bundle in bundles
+    )
 
 
 def _check_ascending(ids: Iterable[int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log
 
 import numpy as np
@@ -20,6 +20,7 @@ from fedpriv.secagg.graph_parameters import (
     graph_parameters,
     log_disconnected,
 )
+from fedpriv.secagg.levels import check_levels, level_of
 from fedpriv.secagg.vectors import Vector, check_range, check_vectors, in_order
 
 __all__ = [
@@ -66,6 +67,8 @@ class SecAggParams:
         degree: k, neighbours of each client; ``clients - 1`` is the complete graph.
         grinding_bits: for a sparse graph in malicious mode, how many graphs an adversary may try out, as a
             power of two; a party that follows the protocol tries none.
+        levels: numbers of survivors, ascending, above m; of each survivor one secret is recovered, that of
+            the highest level reached (SA-18).  None by default.
 
     Raises:
         UnsafeParameters: they would run and not protect; the message says why.
@@ -83,6 +86,7 @@ class SecAggParams:
     min_survivors: int
     degree: int
     grinding_bits: int = GRINDING_BITS
+    levels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.malicious, bool):
@@ -106,6 +110,7 @@ class SecAggParams:
         check_range("threshold", self.threshold, 1, self.holders)
         check_range("min_survivors", self.min_survivors, self.threshold, self.clients)
         check_range("grinding_bits", self.grinding_bits, 0, 128)
+        check_levels(self.levels, self.min_survivors, self.clients)
         if self.complete:
             self._check_complete()
         else:
@@ -120,6 +125,7 @@ class SecAggParams:
         max_colluders: int = 0,
         min_survivors: int | None = None,
         malicious: bool = True,
+        levels: tuple[int, ...] = (),
     ) -> SecAggParams:
         """The complete graph with the least safe threshold; 3 to 1000 clients.
 
@@ -128,7 +134,7 @@ class SecAggParams:
             vectors: what is summed.
             max_colluders: a.
             min_survivors: m; the threshold where it is not given.
-            malicious: see the class.
+            malicious, levels: see the class.
         """
         majority = least_threshold(clients, max_colluders if malicious else 0)
         threshold = majority if malicious else max(2, max_colluders + 1)
@@ -141,6 +147,7 @@ class SecAggParams:
             malicious=malicious,
             min_survivors=max(least, threshold),
             degree=clients - 1,
+            levels=levels,
         )
 
     @classmethod
@@ -244,9 +251,16 @@ class SecAggParams:
             self.max_colluders,
             int(self.malicious),
         )
-        return b"".join(number.to_bytes(8, "big") for number in numbers) + frame(
+        encoded = b"".join(number.to_bytes(8, "big") for number in numbers) + frame(
             *(vector.encode() for vector in self.vectors)
         )
+        if not self.levels:
+            return encoded
+        return encoded + frame(b"levels", *(level.to_bytes(8, "big") for level in self.levels))
+
+    def level_of(self, survivors: int) -> int:
+        """Which level so many survivors reach, 1..L; 0 is none."""
+        return level_of(self.levels, survivors)
 
     def _check_complete(self) -> None:
         if self.clients > MAX_COMPLETE:
@@ -277,6 +291,12 @@ class SecAggParams:
                 f"{self.min_survivors} clients in every round.",
                 hint="Raise min_survivors, or use the complete graph (SecAggParams.for_cohort).",
             )
+        if self.malicious and self.levels:
+            raise UnsafeParameters(
+                "On a sparse graph no client can check how many survive, so a server that deviates could "
+                "claim more than there are and be given the secrets of a level that was not reached.",
+                hint="Use SecAggParams.for_cohort, semi-honest mode, or no levels. [SA-18]",
+            )
         # A server may leave honest clients out of a round, down to m, and keep all that collude (SA-9).
         bits = SECURITY_BITS + (self.grinding_bits if self.malicious else 0)
         removed = self.max_colluders + self.max_dropouts
@@ -305,8 +325,18 @@ class Sum:
         survivors: the clients whose vectors are in the sums, ascending.
         answered: for each stage, the clients that answered it, ascending; in a prepared round 'advertise' and
             'share' name those who had done so ahead.
+        level: which level the survivors reach, 1..L; 0 is none.
+        level_secrets: the secret of that level, 32 bytes, of each survivor whose shares gave the one that it
+            had committed to (SA-18).
     """
 
     vectors: Mapping[str, NDArray[np.uint64]]
     survivors: tuple[int, ...]
     answered: Mapping[str, tuple[int, ...]]
+    level: int = 0
+    level_secrets: Mapping[int, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def unopened(self) -> tuple[int, ...]:
+        """Survivors whose level secret did not come out: they, or clients that held shares of it, lied."""
+        return tuple(client for client in self.survivors if self.level and client not in self.level_secrets)

@@ -10,10 +10,11 @@ from fedpriv.crypto.shamir import lagrange_at_zero
 from fedpriv.errors import ProtocolViolation, TooFewParties
 from fedpriv.secagg.cohort import Register, pair_mask_keys, self_mask_keys
 from fedpriv.secagg.keys import SEED_BYTES, Group, seed_commitment
+from fedpriv.secagg.levels import opens_level
 from fedpriv.secagg.members import Members
 from fedpriv.secagg.params import SecAggParams
 
-__all__ = ["remaining_masks"]
+__all__ = ["level_secrets", "remaining_masks"]
 
 Masks = dict[str, list[tuple[bytes, bool]]]
 
@@ -66,6 +67,36 @@ def remaining_masks(  # noqa: PLR0917 - a round as the server knows it
                 # The survivor added this mask if it comes first and subtracted it otherwise: do the opposite.
                 masks[name].append((key, peer < owner))
     return masks
+
+
+def level_secrets(
+    params: SecAggParams,
+    round_: int,
+    register: Register,
+    survivors: Members,
+    shares: Mapping[int, Mapping[int, bytes]],
+) -> dict[int, bytes]:
+    """The survivors' secrets of the level that they reach (SA-18).
+
+    Args:
+        params, round_, register: of the round.
+        survivors: U3.
+        shares: owner -> holder -> share of its secret of that level, 33 bytes; t or more of each survivor.
+
+    Returns:
+        By owner the secret, 32 bytes.  One that its owner did not commit to is left out: the owner shared
+        something else, or a holder lied, and the sum does not depend on it.
+    """
+    level, weights = params.level_of(len(survivors)), _Weights(params.threshold)
+    found: dict[int, bytes] = {}
+    if not level:
+        return found
+    for owner in survivors:
+        secret = weights.combine(owner, shares.get(owner, {}))
+        commitment = register.bundles[owner].level_commitment or b""
+        if secret is not None and opens_level(round_, owner, level, secret, commitment):
+            found[owner] = secret
+    return found
 
 
 class _Weights:

@@ -14,7 +14,7 @@ from fedpriv.secagg.keys import Group, Roster
 from fedpriv.secagg.masking import AddMasks
 from fedpriv.secagg.messages import decode_reply, encode
 from fedpriv.secagg.params import SecAggParams, Sum
-from fedpriv.secagg.recovery import remaining_masks
+from fedpriv.secagg.recovery import level_secrets, remaining_masks
 from fedpriv.secagg.server_memory import Prepared, Record, record_seal
 from fedpriv.secagg.server_round import ServerRound, refuse
 from fedpriv.secagg.states import SERVER_REPLIES, SERVER_TRANSITIONS, Closing, Stage
@@ -201,7 +201,13 @@ class Server:
         if not self.finished:
             raise UsageError(f"The round is not finished: it is in the stage '{self.stage}'.")
         answered = self._record.answered
-        return Sum(self._round.sum.values(), answered[Stage.UPLOAD], dict(answered))
+        return Sum(
+            self._round.sum.values(),
+            answered[Stage.UPLOAD],
+            dict(answered),
+            level=self._params.level_of(len(answered[Stage.UPLOAD])),
+            level_secrets=dict(self._record.level_secrets),
+        )
 
     def save(self, key: bytes, rand: Callable[[int], bytes]) -> bytes:
         """All that the server remembers, encrypted under its own key of 32 bytes; keep `sequence` apart."""
@@ -284,6 +290,13 @@ class Server:
         except ProtocolViolation:
             self._abort(Closing.MISMATCH)
             raise
+        record.level_secrets = level_secrets(
+            self._params,
+            record.round,
+            self._round.register,
+            self._round.answered(Stage.UPLOAD),
+            record.level_shares,
+        )
         self._round.sum.add_masks(masks, self._add_masks)
         record.stage = self._following(Closing.ENOUGH)
         record.forget()

@@ -32,8 +32,8 @@ class Record(msgspec.Struct):
 
     Mappings are by client.  ``mail`` holds what was sealed within the round, source -> destination -> sealed;
     ``early`` what was made ahead of it; ``ahead`` what is made for the next.  ``shares`` are of b or of the
-    seed of s, whichever was asked for: owner -> holder -> element.  ``sums`` are the words of the sums, when
-    the record is stored.
+    seed of s, whichever was asked for: owner -> holder -> element; ``level_shares`` of the level secret that
+    was, and ``level_secrets`` what they gave.  ``sums`` are the words of the sums, when the record is stored.
     """
 
     sequence: int = 0
@@ -52,6 +52,8 @@ class Record(msgspec.Struct):
     upload_signatures: dict[int, bytes] = msgspec.field(default_factory=dict)
     signatures: dict[int, bytes] = msgspec.field(default_factory=dict)
     shares: dict[int, dict[int, bytes]] = msgspec.field(default_factory=dict)
+    level_shares: dict[int, dict[int, bytes]] = msgspec.field(default_factory=dict)
+    level_secrets: dict[int, bytes] = msgspec.field(default_factory=dict)
     sums: dict[str, bytes] = msgspec.field(default_factory=dict)
 
     def next_round(self, round_: int, session: bytes, prepare: bool, ready: dict[int, Prepared]) -> Record:
@@ -69,7 +71,7 @@ class Record(msgspec.Struct):
         """Let go of what only an open round needs."""
         self.asked = ()
         self.heard = set()
-        self.mail, self.early, self.uploads, self.shares = {}, {}, {}, {}
+        self.mail, self.early, self.uploads, self.shares, self.level_shares = {}, {}, {}, {}, {}
         self.upload_signatures, self.signatures = {}, {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
-from fedpriv.crypto.field import decode_element
+from fedpriv.crypto.field import ELEMENT_BYTES, decode_element
 from fedpriv.crypto.signing import verify
 from fedpriv.encoding.packing import packed_size
 from fedpriv.errors import DecodeError, ProtocolViolation, UsageError
@@ -224,13 +224,19 @@ class ServerRound:
         kinds_fit = all(kind == ("seed" if owner in survivors else "key") for owner, kind, _ in reply.shares)
         if not (needed <= revealed <= within and kinds_fit):
             refuse(client, "revealed other shares than it was asked for", "SA-16")
+        width = 2 * ELEMENT_BYTES if self._params.level_of(len(survivors)) else ELEMENT_BYTES
+        if not all(kind == "key" or len(share) == width for _, kind, share in reply.shares):
+            refuse(client, "revealed shares of level secrets unasked, or none although asked", "SA-18")
         for _, _, share in reply.shares:
             try:
-                decode_element(share)
+                for start in range(0, len(share), ELEMENT_BYTES):
+                    decode_element(share[start : start + ELEMENT_BYTES])
             except DecodeError as fault:
                 raise DecodeError(f"From client {client}: {fault}", party=client) from fault
         for owner, _, share in reply.shares:
-            record.shares.setdefault(owner, {})[client] = share
+            record.shares.setdefault(owner, {})[client] = share[:ELEMENT_BYTES]
+            if len(share) > ELEMENT_BYTES:
+                record.level_shares.setdefault(owner, {})[client] = share[ELEMENT_BYTES:]
 
     def _delivered(self, owner: int, holder: int) -> bool:
         """Whether a holder was sent shares of an owner's secrets, or dealt them itself."""

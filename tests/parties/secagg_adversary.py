@@ -26,8 +26,17 @@ from fedpriv.secagg import SecAggParams
 from fedpriv.secagg.cohort import Register, pair_mask_keys, self_mask_keys
 from fedpriv.secagg.dealing import Held, _context, _key
 from fedpriv.secagg.keys import Secrets, bundle_leaf, seed_commitment
+from fedpriv.secagg.levels import opens_level
 from fedpriv.secagg.members import Members
-from fedpriv.secagg.messages import Bundle, ShareReply, UnmaskReply, UploadHeader, UploadPart, UploadRequest
+from fedpriv.secagg.messages import (
+    Bundle,
+    ShareReply,
+    UnmaskReply,
+    UnmaskRequest,
+    UploadHeader,
+    UploadPart,
+    UploadRequest,
+)
 
 LARGE_PRIME = 2**61 - 1
 
@@ -99,8 +108,11 @@ class Transcript:
         asked = parties.read_request(request)
         if isinstance(asked, UploadRequest):
             self.rounds[parties.round].shown[client] = Members.parse(asked.sharers, self.params.clients)
+        level = 0
+        if isinstance(asked, UnmaskRequest):
+            level = self.params.level_of(len(Members.parse(asked.survivors, self.params.clients)))
         for reply in replies:
-            self._see(client, reply)
+            self._see(client, reply, level)
         return replies
 
     def note(self, client: int) -> None:
@@ -112,7 +124,7 @@ class Transcript:
             self.secrets.setdefault(client, []).append(memory.ahead.secrets)
         self.held.setdefault((memory.round, client), {}).update(memory.held)
 
-    def _see(self, client: int, reply: bytes) -> None:
+    def _see(self, client: int, reply: bytes, level: int) -> None:
         parties, message = self.parties, self.parties.read_reply(reply)
         if isinstance(message, ShareReply):
             self._box(parties.round, parties.server._round.register.bundles[client], message.shares)
@@ -123,7 +135,12 @@ class Transcript:
             seen.uploads.setdefault(client, []).append(message.data)
         if isinstance(message, UnmaskReply) and seen:
             for owner, kind, share in message.shares:
-                seen.revealed.setdefault((owner, kind), {})[client] = decode_element(share)
+                revealed = share[:ELEMENT_BYTES], share[ELEMENT_BYTES:]
+                seen.revealed.setdefault((owner, kind), {})[client] = decode_element(revealed[0])
+                assert bool(revealed[1]) == (level > 0 and kind == "seed")
+                if revealed[1]:
+                    name = f"level {level}"
+                    seen.revealed.setdefault((owner, name), {})[client] = decode_element(revealed[1])
 
     def _box(self, round_: int, source: Bundle, shares: Iterable[tuple[int, bytes]]) -> None:
         bundles = self.parties.server._round.register.bundles
@@ -204,6 +221,8 @@ class Coalition:
     def _learn(self, round_: int, owner: int, holder: int, both: Held) -> None:
         self._shares.setdefault((round_, owner, "seed"), {})[holder] = decode_element(both.seed)
         self._shares.setdefault((round_, owner, "key"), {})[holder] = decode_element(both.key)
+        for level, share in enumerate(both.levels, start=1):
+            self._shares.setdefault((round_, owner, f"level {level}"), {})[holder] = decode_element(share)
 
     def _close(self) -> None:
         """Open every box and every sharing that can be, until nothing more comes out.
@@ -243,7 +262,9 @@ class Coalition:
                     plain = open_sealed(key, box.sealed, context)
                 except DecodeError:
                     continue
-                both = Held(plain[:ELEMENT_BYTES], plain[ELEMENT_BYTES:])
+                starts = range(0, len(plain), ELEMENT_BYTES)
+                seed, key, *levels = (plain[start : start + ELEMENT_BYTES] for start in starts)
+                both = Held(seed, key, tuple(levels))
                 self._learn(box.round, box.source.client, box.destination, both)
                 return True
         return False
@@ -255,6 +276,14 @@ class Coalition:
             if seed_commitment(self._group, round_, client, seed) == committed:
                 return seed
         return None
+
+    def level(self, round_: int, client: int) -> int:
+        """The highest level of which they know the client's secret; 0 is none."""
+        committed = self._seen.rounds[round_].register.bundles[client].level_commitment
+        for level in range(len(self._seen.params.levels), 0, -1):
+            if any(opens_level(round_, client, level, seed, committed or b"") for seed in self.known):
+                return level
+        return 0
 
     def pair_key(self, round_: int, one: int, other: int) -> tuple[int, bytes] | None:
         """One of a pair and the seed of its s, if they know either's."""

@@ -174,7 +174,7 @@ class Deviation:
         """What one client sealed for another; one in league seals whatever is asked for."""
         if source not in self.colluders:
             return self.mail.get(source, {}).get(destination, b"")
-        nothing = {destination: Held(bytes(33), bytes(33))}
+        nothing = {destination: Held(bytes(33), bytes(33), (bytes(33),) * len(self.params.levels))}
         keys = {destination: self.everyone.bundles[destination].cipher_key}
         secrets, group = self.transcript.secrets[source][0], self.parties.server._group
         bundle = self.everyone.bundles[source]

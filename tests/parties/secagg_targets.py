@@ -307,6 +307,8 @@ class Gallery:
         )
         sparse = sparse_params(7, degree=4, threshold=3, min_survivors=5, vectors=VECTORS)
         self._record("sparse", Parties(params=sparse, seed=3))
+        leveled = SecAggParams.for_cohort(4, vectors=VECTORS, levels=(4,))
+        self._record("levels", Parties(params=leveled, seed=4))
         self.targets += [MembersTarget(clients) for clients in (3, 8, 21)]
         requests = [message for message in self.corpus if b"-request" in message[:30]]
         self.targets.append(DecoderTarget("request", max(requests, key=len), cohort))

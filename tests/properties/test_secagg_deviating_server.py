@@ -22,6 +22,12 @@ COMPLETE = (
     SecAggParams.for_cohort(5, vectors=VECTORS, max_colluders=1),
     SecAggParams.for_cohort(6, vectors=VECTORS, max_colluders=2),
 )
+LEVELS = (
+    SecAggParams.for_cohort(4, vectors=VECTORS, levels=(4,)),
+    SecAggParams.for_cohort(5, vectors=VECTORS, max_colluders=1, levels=(5,)),
+    SecAggParams.for_cohort(6, vectors=VECTORS, levels=(5, 6)),
+    SecAggParams.for_cohort(7, vectors=VECTORS, max_colluders=1, levels=(6, 7)),
+)
 SPARSE = (
     sparse_params(8, degree=4, threshold=3, min_survivors=5, vectors=VECTORS),
     sparse_params(9, degree=6, threshold=4, min_survivors=7, max_colluders=1, vectors=VECTORS),
@@ -62,6 +68,13 @@ def opened(deviation: Deviation) -> list[set[int]]:
     return sets
 
 
+def levels(deviation: Deviation) -> dict[int, int]:
+    """The honest clients of whom the server knows a level secret, and the highest such level."""
+    known = Coalition(deviation.transcript, deviation.colluders)
+    found = {client: known.level(deviation.parties.round, client) for client in deviation.told}
+    return {client: level for client, level in found.items() if level}
+
+
 def check(choices: tuple[SecAggParams, ...], schedules: int) -> Counter[str]:
     """Let a server deviate so many times; how often it opened something, and was refused."""
     ends: Counter[str] = Counter()
@@ -79,11 +92,27 @@ def check(choices: tuple[SecAggParams, ...], schedules: int) -> Counter[str]:
             )
             least = params.threshold - corrupt + 1
         assert all(len(clients) >= least for clients in sets), sets
+        if params.levels:
+            ends["leveled" if check_levels(deviation, sets) else "level"] += 1
         ends["opened" if sets else "closed"] += 1
         ends["refused" if deviation.refused else "taken"] += 1
 
     run()
     return ends
+
+
+def check_levels(deviation: Deviation, sets: list[set[int]]) -> dict[int, int]:
+    """That one level at most is known, and that every sum is over all its clients, and enough (section 8)."""
+    params, known = deviation.params, levels(deviation)
+    assert len(set(known.values())) <= 1, known
+    for level in set(known.values()):
+        least = params.levels[level - 1] - params.max_colluders
+        assert all(set(known) <= clients and len(clients) >= least for clients in sets), (known, sets)
+    return known
+
+
+def test_different_stories_where_there_are_levels() -> None:
+    check(LEVELS, 40)
 
 
 def test_different_stories_on_the_complete_graph() -> None:
@@ -96,11 +125,14 @@ def test_different_stories_on_a_sparse_graph() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("choices", "schedules"), [(COMPLETE, 400), (SPARSE, 300)], ids=["complete", "sparse"]
+    ("choices", "schedules"),
+    [(COMPLETE, 400), (SPARSE, 300), (LEVELS, 400)],
+    ids=["complete", "sparse", "levels"],
 )
 def test_many_different_stories(choices: tuple[SecAggParams, ...], schedules: int) -> None:
     ends = check(choices, schedules)
     assert min(ends["opened"], ends["closed"], ends["refused"], ends["taken"]) >= 10, ends
+    assert choices is not LEVELS or ends["leveled"] >= 10, ends
 
 
 @pytest.mark.parametrize("threshold", [3, 4])
@@ -116,3 +148,21 @@ def test_two_lists_with_half_of_the_clients_each(threshold: int) -> None:
     told = {1: (0, 0, 0), 2: (0, 0, 0), 3: (0, 0, 1), 4: (0, 0, 1)}
     sets = opened(Deviation(params, {5}, worlds, told))
     assert sets == ([{1}, {2}, {3}, {4}] if threshold == 3 else [])
+
+
+def test_two_lists_of_which_one_reaches_a_level() -> None:
+    # Again with a threshold that is too low: two clients are told that three survived, and two that four did;
+    # these give shares of the level that only four reach.  What `check_levels` would see.
+    params = SecAggParams.for_cohort(6, vectors=VECTORS, max_colluders=2, levels=(6,))
+    assert params.threshold == params.min_survivors == 5
+    for name, value in {"threshold": 3, "min_survivors": 3, "levels": (4,)}.items():
+        object.__setattr__(params, name, value)
+    clients = frozenset(range(1, 7))
+    worlds = [World(clients, clients, frozenset({1, 2, 5})), World(clients, clients, frozenset({3, 4, 5, 6}))]
+    told = {1: (0, 0, 0), 2: (0, 0, 0), 3: (0, 0, 1), 4: (0, 0, 1)}
+    deviation = Deviation(params, {5, 6}, worlds, told)
+    assert levels(deviation) == {3: 1, 4: 1}
+    sets = opened(deviation)
+    assert sets == [{1}, {2}, {3}, {4}]
+    with pytest.raises(AssertionError):
+        check_levels(deviation, sets)

@@ -40,6 +40,7 @@ MALICIOUS = (
     _cohort(4, max_colluders=1),
     _cohort(5, max_colluders=1),
     _cohort(5, min_survivors=4),
+    _cohort(5, levels=(4, 5)),
 )
 SEMI_HONEST = (
     _cohort(3, malicious=False),

@@ -58,11 +58,14 @@ class Setting:
         self.mode = setting["mode"]
         self.complete = self.k == self.n - 1
         self.shows_uploads = bool(self.mode) and not self.complete
+        self.levels = [int(level) for level in setting.get("levels", [])]
         self.sizes = {vector["name"]: (vector["b"], vector["d"]) for vector in setting["vectors"]}
         self.identities = {int(i): bytes.fromhex(seed) for i, seed in setting["identities"].items()}
         self.roster = {i: identity_public(seed) for i, seed in sorted(self.identities.items())}
         described = frame(*(frame(name.encode(), u64(b), u64(d)) for name, (b, d) in self.sizes.items()))
         parameters = b"".join(u64(setting[name]) for name in ("n", "k", "t", "m", "a", "mode")) + described
+        if self.levels:
+            parameters += frame(b"levels", *(u64(level) for level in self.levels))
         roster_hash = hash_(f"{N} roster", *(u32(i) + key for i, key in self.roster.items()))
         run_id = bytes.fromhex(setting["run_id"])
         self.group = hash_(f"{N} group", u32(1), run_id, parameters, roster_hash)
@@ -80,7 +83,7 @@ class Setting:
 
     def request_limit(self) -> int:
         path = 32 * (self.n - 1).bit_length()
-        return 2048 + 2 * ((self.n + 7) // 8) + (512 + path) * (self.k + 1)
+        return 2048 + 2 * ((self.n + 7) // 8) + (512 + path + 33 * len(self.levels)) * (self.k + 1)
 
     def reply_limit(self) -> int:
         return max(self.request_limit(), 2**21 + 256)
@@ -89,7 +92,8 @@ class Setting:
         return hash_(f"{N} seed commitment", self.group, u64(number), u32(i), seed)
 
     def statement(self, number: int, bundle: Message) -> bytes:
-        keys = (bundle[name] for name in ("cipher_key", "mask_key", "seed_commitment", "previous"))
+        names = ["cipher_key", "mask_key", "seed_commitment", "previous"]
+        keys = [bundle[name] for name in (*names, "level_commitment") if name in names or self.levels]
         return frame(self.group, u64(number), u32(bundle["client"]), *keys)
 
     def leaf(self, number: int, bundle: Message) -> bytes:
@@ -102,6 +106,19 @@ class Setting:
         for bundle in bundles:
             public, statement = self.roster[bundle["client"]], self.statement(number, bundle)
             require(is_signed(public, f"{N} bundle", statement, bundle["signature"]), "SA-1")
+
+    def level(self, u: int) -> int:
+        """Which level u survivors reach."""
+        return len([level for level in self.levels if level <= u])
+
+    def level_below(self, number: int, i: int, k: int, secret: bytes) -> bytes:
+        return hash_(f"{N} level", u64(number), u32(i), u32(k), secret)
+
+    def level_secrets(self, number: int, i: int, k: int, secret: bytes) -> list[bytes]:
+        """s_0 to s_k from s_k."""
+        if k == 0:
+            return [secret]
+        return [*self.level_secrets(number, i, k - 1, self.level_below(number, i, k, secret)), secret]
 
     def share_key(self, agreed: bytes, number: int, source: int, destination: int) -> bytes:
         return kdf(agreed, self.group, N.encode(), b"share", u64(number), u32(source), u32(destination))
@@ -150,12 +167,22 @@ class Cohort:
 
 
 class Keys:
-    """What a client draws for one round (section 3), and the shares of it that the client keeps."""
+    """What a client draws for one round (section 3), and the shares of it that the client keeps.
 
-    def __init__(self, setting: Setting, number: int, i: int, rand: Rand, previous: bytes) -> None:
-        self.number = number
+    ``top`` is its secret of the highest level, where there are levels.
+    """
+
+    def __init__(
+        self, setting: Setting, number: int, i: int, rand: Rand, previous: bytes, top: bytes
+    ) -> None:
+        self.number, self.top = number, top
         self.c, self.s, self.seed = rand(32), rand(32), rand(32)
-        self.own_shares: tuple[int, int] | None = None
+        self.own_shares: tuple[int, ...] | None = None
+        self.levels: list[bytes] = []
+        committed: Message = {}
+        if setting.levels:
+            commitment, *self.levels = setting.level_secrets(number, i, len(setting.levels), top)
+            committed = {"level_commitment": commitment}
         self.bundle: Message = {
             "client": i,
             "cipher_key": x25519_public(self.c),
@@ -163,25 +190,26 @@ class Keys:
             "seed_commitment": setting.commitment(number, i, self.seed),
             "previous": previous,
         }
-        statement = setting.statement(number, self.bundle)
+        statement = setting.statement(number, {**self.bundle, **committed})
         self.bundle["signature"] = sign(setting.identities[i], f"{N} bundle", statement)
+        self.bundle |= committed
 
     def deal(
         self, setting: Setting, holders: list[int], public: dict[int, bytes], rand: Rand
     ) -> list[tuple[int, bytes]]:
-        """Share both secrets among the holders, sealing for each under its key C in ``public``."""
+        """Share all secrets among the holders, sealing for each under its key C in ``public``."""
         i = self.bundle["client"]
-        seeds = share_secret(self.seed, setting.t, holders, rand)
-        keys = share_secret(self.s, setting.t, holders, rand)
+        secrets = [self.seed, self.s, *self.levels]
+        sharings = [share_secret(secret, setting.t, holders, rand) for secret in secrets]
         sealed = []
         for j in holders:
             if j == i:
-                self.own_shares = seeds[i], keys[i]
+                self.own_shares = tuple(sharing[i] for sharing in sharings)
                 continue
             nonce = rand(12)
             key = setting.share_key(dh(self.c, public[j]), self.number, i, j)
             data = setting.share_data(self.number, self.bundle, j, public[j])
-            plain = seeds[j].to_bytes(33, "big") + keys[j].to_bytes(33, "big")
+            plain = b"".join(sharing[j].to_bytes(33, "big") for sharing in sharings)
             sealed.append((j, nonce + AESGCM(key).encrypt(nonce, plain, data)))
         return sealed
 
@@ -208,13 +236,17 @@ class Client:
         self.number, self.x, self.session = number, x, self.setting.session(number, context)
         self.u2: list[int] = []
         self.u3: list[int] = []
-        self.held: dict[int, tuple[int, int]] = {}
+        self.held: dict[int, tuple[int, ...]] = {}
         self.state = "new"
+        self.top = self.keys.top if self.keys else self.draw_top()
+
+    def draw_top(self) -> bytes:
+        return self.rand(32) if self.setting.levels else b""
 
     def handle(self, data: bytes) -> list[bytes]:
         require(len(data) <= self.setting.request_limit(), "decode")
         message = unpack_message(data)
-        check_shape(message, self.setting.n)
+        check_shape(message, self.setting.n, len(self.setting.levels))
         require(message["type"] in REQUESTS, "decode")
         require(message["session"] == self.session, "SA-4")
         kind = message["type"].replace("-request", "")
@@ -243,7 +275,7 @@ class Client:
         return set_members(data, self.setting.n)
 
     def advertise(self, message: Message) -> list[bytes]:
-        self.keys = Keys(self.setting, self.number, self.i, self.rand, MADE_WITHIN)
+        self.keys = Keys(self.setting, self.number, self.i, self.rand, MADE_WITHIN, self.top)
         return [self.encode("advertise-reply", bundle=self.keys.bundle)]
 
     def look_at(self, view: Message) -> Cohort:
@@ -308,7 +340,8 @@ class Client:
         self.cohort, self.u2, self.held = cohort, u2, held
         header: Message = {"bundle": None, "shares": [], "signature": None}
         if message["prepare"]:
-            self.ahead = Keys(setting, self.number + 1, self.i, self.rand, cohort.hash)
+            top = self.draw_top()
+            self.ahead = Keys(setting, self.number + 1, self.i, self.rand, cohort.hash, top)
             public = {j: bundle["cipher_key"] for j, bundle in cohort.bundles.items()}
             header["shares"] = self.ahead.deal(setting, cohort.members, public, self.rand)
             header["bundle"] = self.ahead.bundle
@@ -326,7 +359,7 @@ class Client:
         ]
         return [self.encode("upload-header", **header), *parts]
 
-    def open(self, bundle: Message, sealed: bytes, c: bytes) -> tuple[int, int]:
+    def open(self, bundle: Message, sealed: bytes, c: bytes) -> tuple[int, ...]:
         setting, source = self.setting, bundle["client"]
         key = setting.share_key(dh(c, bundle["cipher_key"]), self.number, source, self.i)
         data = setting.share_data(self.number, bundle, self.i, x25519_public(c))
@@ -334,7 +367,7 @@ class Client:
             plain = AESGCM(key).decrypt(sealed[:12], sealed[12:], data)
         except InvalidTag:
             raise Refused("SA-7") from None
-        shares = int.from_bytes(plain[:33], "big"), int.from_bytes(plain[33:], "big")
+        shares = tuple(int.from_bytes(plain[at : at + 33], "big") for at in range(0, len(plain), 33))
         require(max(shares) < P, "SA-7")
         return shares
 
@@ -397,9 +430,11 @@ class Client:
         else:
             require(message["signatures"] == [], "SA-2")
         shares = []
-        for owner in sorted(self.held):
-            kind, share = ("seed", self.held[owner][0]) if owner in u3 else ("key", self.held[owner][1])
-            shares.append((owner, kind, share.to_bytes(33, "big")))
+        level = self.setting.level(len(u3))
+        for owner, (seed, key, *levels) in sorted(self.held.items()):
+            of_survivor = [seed, levels[level - 1]] if level else [seed]
+            kind, revealed = ("seed", of_survivor) if owner in u3 else ("key", [key])
+            shares.append((owner, kind, b"".join(share.to_bytes(33, "big") for share in revealed)))
         self.held = {}
         return [self.encode("unmask-reply", shares=shares)]
 

@@ -53,7 +53,8 @@ class Server:
         self.headers = {}
         self.parts: dict[int, list[bytes]] = {}
         self.signatures: dict[int, bytes] = {}
-        self.shares: dict[int, dict[int, tuple[str, int]]] = {}
+        self.shares: dict[int, dict[int, tuple[str, list[int]]]] = {}
+        self.level_secrets: dict[int, bytes] = {}
         self.sums: Vectors | None = None
         check = ["consistency"] if self.setting.mode else []
         self.stages = ["advertise", "share", "upload", *check, "unmask"]
@@ -116,7 +117,7 @@ class Server:
     def receive(self, i: int, data: bytes) -> None:
         require(len(data) <= self.setting.reply_limit(), "decode")
         message = unpack_message(data)
-        check_shape(message, self.setting.n)
+        check_shape(message, self.setting.n, len(self.setting.levels))
         require(message["type"] not in REQUESTS, "decode")
         require(message["session"] == self.session, "SA-4")
         stage = self.stages[0] if self.stages else ""
@@ -186,11 +187,14 @@ class Server:
         # Who joined within the round may no longer be able to open what was sealed for it ahead.
         needed = [j for j in dealt if i in self.ahead or j not in self.ahead]
         require(set(needed) <= set(owners) <= set(dealt), "SA-16")
-        for owner, kind, share in message["shares"]:
+        for owner, kind, _ in message["shares"]:
             require(kind == ("seed" if owner in self.u3 else "key"), "SA-16")
-            require(int.from_bytes(share, "big") < P, "decode")
+        length = 66 if self.setting.level(len(self.u3)) else 33
+        require(all(kind == "key" or len(share) == length for _, kind, share in message["shares"]), "SA-18")
         for owner, kind, share in message["shares"]:
-            self.shares.setdefault(owner, {})[i] = kind, int.from_bytes(share, "big")
+            revealed = [int.from_bytes(share[at : at + 33], "big") for at in range(0, len(share), 33)]
+            require(max(revealed) < P, "decode")
+            self.shares.setdefault(owner, {})[i] = kind, revealed
         return True
 
     def advance(self) -> None:
@@ -237,6 +241,7 @@ class Server:
                 self.setting.commitment(self.number, i, seed) == self.bundles[i]["seed_commitment"], "SA-12"
             )
             removed += [(name, cohort.own_mask(seed, i, name), 1) for name in total]
+            self.recover_level(i)
         for i in self.u2:
             near = [j for j in cohort.neighbours(i) if j in self.u3]
             if i in self.u3 or not near:
@@ -251,9 +256,23 @@ class Server:
             total[name] = [a - added * b for a, b in zip(total[name], stream, strict=True)]
         return {name: [a % 2 ** self.setting.sizes[name][0] for a in total[name]] for name in total}
 
-    def secret(self, owner: int) -> bytes:
+    def recover_level(self, owner: int) -> None:
+        """The owner's secret of the level that was reached, if it is the one committed to (SA-18)."""
+        k = self.setting.level(len(self.u3))
+        value = self.recovered(owner, 1) if k else 2**256
+        if value >= 2**256:
+            return
+        secret = value.to_bytes(32, "big")
+        chain = self.setting.level_secrets(self.number, owner, k, secret)
+        if chain[0] == self.bundles[owner]["level_commitment"]:
+            self.level_secrets[owner] = secret
+
+    def recovered(self, owner: int, position: int) -> int:
         shares = self.shares.get(owner, {})
         require(len(shares) >= self.setting.t, "too few")
-        value = recover({j: shares[j][1] for j in sorted(shares)[: self.setting.t]})
+        return recover({j: shares[j][1][position] for j in sorted(shares)[: self.setting.t]})
+
+    def secret(self, owner: int) -> bytes:
+        value = self.recovered(owner, 0)
         require(value < 2**256, "SA-12")
         return value.to_bytes(32, "big")

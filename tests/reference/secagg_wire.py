@@ -114,7 +114,6 @@ BUNDLE: Message = {
     "previous": 32,
     "signature": 64,
 }
-VIEW: Message = {"members": SET, "bundles": [BUNDLE], "paths": [BIN]}
 
 
 class OrNil:
@@ -122,37 +121,47 @@ class OrNil:
         self.shape = shape
 
 
-SHAPES: dict[str, Message] = {
-    "advertise-request": {},
-    "share-request": {"view": VIEW},
-    "upload-request": {
-        "view": OrNil(VIEW),
-        "sharers": SET,
-        "shares": [ID, 94],
-        "early": [ID, 94],
-        "prepare": FLAG,
-    },
-    "consistency-request": {"survivors": SET, "uploads": [ID, 64]},
-    "unmask-request": {"survivors": SET, "dropped": SET, "signatures": [ID, 64]},
-    "advertise-reply": {"sender": ID, "bundle": BUNDLE},
-    "share-reply": {"sender": ID, "shares": [ID, 94]},
-    "upload-header": {"sender": ID, "bundle": OrNil(BUNDLE), "shares": [ID, 94], "signature": OrNil(64)},
-    "upload-part": {"sender": ID, "part": COUNT, "data": BIN},
-    "consistency-reply": {"sender": ID, "signature": 64},
-    "unmask-reply": {"sender": ID, "shares": [ID, KIND, 33]},
-}
-REQUESTS = [kind for kind in SHAPES if kind.endswith("request")]
+def shapes(levels: int) -> dict[str, Message]:
+    """The messages of a session with so many levels."""
+    bundle = {**BUNDLE, **({"level_commitment": 32} if levels else {})}
+    view: Message = {"members": SET, "bundles": [bundle], "paths": [BIN]}
+    sealed = [ID, 94 + 33 * levels]
+    return {
+        "advertise-request": {},
+        "share-request": {"view": view},
+        "upload-request": {
+            "view": OrNil(view),
+            "sharers": SET,
+            "shares": sealed,
+            "early": sealed,
+            "prepare": FLAG,
+        },
+        "consistency-request": {"survivors": SET, "uploads": [ID, 64]},
+        "unmask-request": {"survivors": SET, "dropped": SET, "signatures": [ID, 64]},
+        "advertise-reply": {"sender": ID, "bundle": bundle},
+        "share-reply": {"sender": ID, "shares": sealed},
+        "upload-header": {"sender": ID, "bundle": OrNil(bundle), "shares": sealed, "signature": OrNil(64)},
+        "upload-part": {"sender": ID, "part": COUNT, "data": BIN},
+        "consistency-reply": {"sender": ID, "signature": 64},
+        "unmask-reply": {"sender": ID, "shares": [ID, KIND, BIN if levels else 33]},
+    }
 
 
-def check_shape(message: Message, n: int) -> None:
-    """Refuse what is no message of messages.md among n clients."""
+REQUESTS = [kind for kind in shapes(0) if kind.endswith("request")]
+
+
+def check_shape(message: Message, n: int, levels: int) -> None:
+    """Refuse what is no message of messages.md among n clients, in a session with so many levels."""
     kind = message.get("type")
-    require(isinstance(kind, str) and kind in SHAPES, "decode")
-    fields = SHAPES[str(kind)]
+    require(isinstance(kind, str) and kind in shapes(levels), "decode")
+    fields = shapes(levels)[str(kind)]
     require(list(message) == ["type", "session", "version", *fields], "decode")
     require(_fits(message["session"], 32, n), "decode")
     require(message["version"] == 1 and not isinstance(message["version"], bool), "decode")
     require(all(_fits(message[name], shape, n) for name, shape in fields.items()), "decode")
+    if kind == "unmask-reply" and levels:
+        sizes = {"seed": (33, 66), "key": (33,)}
+        require(all(len(share) in sizes[which] for _, which, share in message["shares"]), "decode")
 
 
 def _fits(value: Any, shape: Any, n: int) -> bool:

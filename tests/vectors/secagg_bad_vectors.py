@@ -8,6 +8,7 @@ from typing import Any
 from reference.secagg_primitives import (
     N,
     P,
+    frame,
     set_bytes,
     set_members,
     sign,
@@ -43,6 +44,7 @@ def bad(plays: dict[str, Play]) -> dict[str, Case]:
         *_parts(play),
         *_headers(play, prepared, sparse),
         *_revealed(play),
+        *_levels(plays["levels"], play),
     ]
     return {f"secagg_bad_{name}": case for name, case in cases}
 
@@ -477,4 +479,126 @@ def _revealed(play: Play) -> _Named:
         ("share_too_large", server(2, "unmask", large, "decode", "A share equal to the prime.")),
         ("recovered_seed", server(2, "unmask", changed(0), "SA-12", "A false share of b.", closing=True)),
         ("recovered_key", server(2, "unmask", changed(3), "SA-12", "A false share of s.", closing=True)),
+    ]
+
+
+def _levels(play: Play, without: Play) -> _Named:
+    """In round 7 all six survive and reach level 2, in round 9 four survive and reach none."""
+    revealed, none = play.reply("unmask", 2, position=0), play.reply("unmask", 2, position=2)
+    advertised, sealed = play.reply("advertise", 2, position=0), play.reply("share", 2, position=0)
+    plain_keys, plain_shares = without.reply("advertise", 2), without.reply("unmask", 2)
+    unmask = play.request("unmask", 1, 0)
+    five = {"survivors": set_bytes([1, 2, 3, 4, 5], 6), "dropped": set_bytes([6], 6)}
+    names = [bytes.fromhex(play.rounds[0][name]) for name in ("session", "cohort")]
+    statement = frame(*names, set_bytes([1, 2, 3, 4, 5, 6], 6), five["survivors"])
+    signatures = [[j, sign(play.setting.identities[j], f"{N} consistency", statement)] for j in range(2, 6)]
+
+    def each(message: Message, change: Any) -> Message:
+        rows = [[o, kind, change(share) if kind == "seed" else share] for o, kind, share in message["shares"]]
+        return {**message, "shares": rows}
+
+    large = each(revealed, lambda share: share[:33] + P.to_bytes(33, "big"))
+    bundle = dict(advertised["bundle"])
+    other = {**bundle, "level_commitment": bytes(32)}
+    committed = bundle.pop("level_commitment")
+    unsigned = {**plain_keys["bundle"], "level_commitment": committed}
+    short = {**sealed, "shares": [[j, box[:-33]] for j, box in sealed["shares"]]}
+    one, three = (each(revealed, lambda share, size=size: (share * 2)[:size]) for size in (33, 99))
+    cases = [
+        (
+            "level_share_missing",
+            play,
+            "unmask",
+            0,
+            one,
+            "SA-18",
+            "Shares of b alone, though a level is reached.",
+        ),
+        (
+            "level_share_unasked",
+            play,
+            "unmask",
+            2,
+            each(none, lambda share: share + share),
+            "SA-18",
+            "Shares of level secrets, though none is reached.",
+        ),
+        ("level_share_second", play, "unmask", 0, three, "decode", "Shares of the secrets of two levels."),
+        ("level_share_too_large", play, "unmask", 0, large, "decode", "A share equal to the prime."),
+        (
+            "level_commitment_missing",
+            play,
+            "advertise",
+            0,
+            {**advertised, "bundle": bundle},
+            "decode",
+            "Keys without a commitment to level secrets.",
+        ),
+        (
+            "level_commitment_changed",
+            play,
+            "advertise",
+            0,
+            {**advertised, "bundle": other},
+            "SA-1",
+            "Another commitment to level secrets, not signed for.",
+        ),
+        (
+            "level_shares_unsealed",
+            play,
+            "share",
+            0,
+            short,
+            "decode",
+            "Sealed shares without those of levels.",
+        ),
+        (
+            "level_commitment_unasked",
+            without,
+            "advertise",
+            0,
+            {**plain_keys, "bundle": unsigned},
+            "decode",
+            "A commitment to level secrets in a session without levels.",
+        ),
+        (
+            "level_share_without_levels",
+            without,
+            "unmask",
+            0,
+            each(plain_shares, lambda share: share + share),
+            "decode",
+            "Shares of level secrets in a session without levels.",
+        ),
+    ]
+    made = [
+        (name, of.to_server(2, stage, message, error, about, position=position))
+        for name, of, stage, position, message, error, about in cases
+    ]
+    lower = {**unmask, **five}
+    return [
+        *made,
+        (
+            "level_of_fewer",
+            play.to_client(1, "unmask", lower, "SA-2", "A list that reaches another level.", position=0),
+        ),
+        (
+            "level_of_fewer_signed",
+            play.to_client(
+                1,
+                "unmask",
+                {**lower, "signatures": signatures},
+                "SA-2",
+                "A list that reaches another level, signed by four; the receiver signed another.",
+                position=0,
+            ),
+        ),
+        (
+            "level_second",
+            play.to_client(1, "end", unmask, "SA-15", "The level secrets are asked for again.", position=0),
+        ),
+        (
+            "level_second_of_fewer",
+            play.to_client(1, "end", lower, "SA-15", "Those of another level are asked for.", position=0),
+        ),
     ]

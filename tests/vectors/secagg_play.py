@@ -46,6 +46,7 @@ class Play:
         k: int | None = None,
         t: int | None = None,
         m: int | None = None,
+        levels: Sequence[int] = (),
     ) -> None:
         threshold = (n + a) // 2 + 1 if t is None else t
         self.name, self.about = name, about
@@ -60,6 +61,8 @@ class Play:
             "run_id": tag(name, "run")[:32],
             "identities": {str(i): tag(name, "identity", i) for i in range(1, n + 1)},
         }
+        if levels:
+            self.inputs["levels"] = list(levels)
         self.setting = reference.Setting(self.inputs)
         self.entropy = {i: tag(name, "entropy", i) for i in range(1, n + 1)}
         self.clients = {i: reference.Client(self.setting, i, rand_of(key)) for i, key in self.entropy.items()}
@@ -119,6 +122,10 @@ class Play:
                 "sums": self.server.sums,
             }
         )
+        if self.setting.levels:
+            secrets = {str(i): secret.hex() for i, secret in self.server.level_secrets.items()}
+            level = self.setting.level(len(self.server.u3))
+            self.rounds[-1] |= {"level": level, "level_secrets": secrets}
         return self
 
     def draw(self, number: int, i: int) -> reference.Vectors:

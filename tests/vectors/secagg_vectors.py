@@ -45,6 +45,11 @@ SPARSE_SEMI_HONEST = (
     "Seven clients on a graph of degree four in semi-honest mode; 3 is lost before it uploads, 6 before it "
     "unmasks."
 )
+LEVELS = (
+    "Six clients, threshold four, levels at five and six survivors. Nobody is lost, and the second level is "
+    "reached; in the round that was prepared meanwhile 3 is lost before it uploads, and the first is; in the "
+    "next 3 joins, 1 and 6 are lost before they upload, and no level is reached."
+)
 
 
 def plays() -> dict[str, Play]:
@@ -70,6 +75,10 @@ def plays() -> dict[str, Play]:
         Play("sparse_semi_honest", SPARSE_SEMI_HONEST, 7, k=4, t=2, m=5, mode=0).round(
             7, {3: "upload", 6: "unmask"}
         ),
+        Play("levels", LEVELS, 6, [("update", 20, 3)], levels=[5, 6])
+        .round(7, prepare=True)
+        .round(8, {3: "upload"}, prepare=True)
+        .round(9, {1: "upload", 6: "upload"}),
     ]
     return {play.name: play for play in made}
 

@@ -37,6 +37,7 @@ class Package:
             min_survivors=setting["m"],
             degree=setting["k"],
             grinding_bits=0,
+            levels=tuple(setting.get("levels", ())),
         )
         self.run_id = bytes.fromhex(setting["run_id"])
         self.identities = {
@@ -66,6 +67,10 @@ class Package:
 
     def sums(self) -> dict[str, list[int]]:
         return {name: total.tolist() for name, total in self.server.result().vectors.items()}
+
+    def level_secrets(self) -> dict[str, str]:
+        found = self.server.result().level_secrets
+        return {str(i): secret.hex() for i, secret in found.items()}
 
     @staticmethod
     def refusal(act: Callable[..., Any], *arguments: Any) -> str:
@@ -107,6 +112,9 @@ class Reference:
         assert self.server.sums is not None
         return self.server.sums
 
+    def level_secrets(self) -> dict[str, str]:
+        return {str(i): secret.hex() for i, secret in self.server.level_secrets.items()}
+
     @staticmethod
     def refusal(act: Callable[..., Any], *arguments: Any) -> str:
         try:
@@ -146,6 +154,7 @@ def test_every_message_of_every_round_is_the_published_one(path: Any, side: Any)
                     parties.server.receive(int(i), message)
             parties.server.advance()
         assert parties.sums() == played["sums"]
+        assert parties.level_secrets() == played.get("level_secrets", {})
 
 
 @pytest.mark.parametrize("path", ROUNDS, ids=_name)
@@ -156,6 +165,16 @@ def test_the_published_sums_are_the_plain_sums(path: Any) -> None:
         for vector in case["setting"]["vectors"]:
             columns = zip(*(given[vector["name"]] for given in uploaded), strict=True)
             assert played["sums"][vector["name"]] == [sum(column) % 2 ** vector["b"] for column in columns]
+
+
+def test_the_published_level_secrets_are_one_chain_for_each_client_and_the_level_is_the_survivors() -> None:
+    case = _read(DIRECTORY / "secagg_round_levels.json")
+    levels, reached = case["setting"]["levels"], []
+    for played in case["rounds"]:
+        reached.append(played["level"])
+        assert played["level"] == sum(level <= len(played["survivors"]) for level in levels)
+        assert sorted(map(int, played["level_secrets"])) == (played["survivors"] if played["level"] else [])
+    assert reached == [2, 1, 0]
 
 
 @SIDES

@@ -58,10 +58,17 @@ def _as_cost(spent: dict[str, int]) -> RoundCost:
 @pytest.mark.parametrize("clients", [3, 7])
 @pytest.mark.parametrize("malicious", [True, False])
 @pytest.mark.parametrize("most", [True, False])
+@pytest.mark.parametrize("levels", [0, 1])
 def test_the_cost_of_a_first_round_and_of_a_prepared_one_is_that_of_a_real_one(
-    clients: int, malicious: bool, most: bool
+    clients: int, malicious: bool, most: bool, levels: int
 ) -> None:
-    params = SecAggParams.for_cohort(clients, vectors=VECTORS, malicious=malicious)
+    # With most dropouts no level is reached, and without any the last.
+    params = SecAggParams.for_cohort(
+        clients,
+        vectors=VECTORS,
+        malicious=malicious,
+        levels=tuple(range(clients, clients // 2 + 1, -2))[::-1] * levels,
+    )
     dropouts = params.max_dropouts if most else 0
     lost = set(range(1, 1 + dropouts))
     for prepares in (False, True):

@@ -30,6 +30,7 @@ from fedpriv.secagg.messages import (
 )
 
 SMALL = SecAggParams.for_cohort(3, vectors=[Vector("update", 5, 2)])
+LEVELS = SecAggParams.for_cohort(4, vectors=[Vector("update", 5, 2)], min_survivors=3, levels=(4,))
 SPARSE = sparse_params(8, degree=4, threshold=3, min_survivors=7)
 
 
@@ -51,8 +52,10 @@ def _all_messages() -> list[tuple[Parties, bool, bytes]]:
     found = [(prepared, *message) for message in _messages(prepared)]
     prepared.open(4, invite={2})
     found += [(prepared, *message) for message in _messages(prepared)]
-    sparse = Parties(params=SPARSE)
-    return found + [(sparse, *message) for message in _messages(sparse)]
+    for params in (SPARSE, LEVELS):
+        others = Parties(params=params)
+        found += [(others, *message) for message in _messages(others)]
+    return found
 
 
 def test_every_message_survives_decoding_and_none_passes_for_the_other_direction() -> None:
