@@ -9,6 +9,7 @@ import pytest
 
 HEAVY = ("torch", "transformers", "peft", "opacus", "dp_accounting", "pandas", "tenseal")
 LIGHT = (
+    "fedpriv.audit",
     "fedpriv",
     "fedpriv.aggregation",
     "fedpriv.cli",
