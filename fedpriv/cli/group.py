@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fedpriv.cli.account import account
 from fedpriv.cli.budget import budget
 from fedpriv.cli.init import init
 from fedpriv.cli.keys import keys
@@ -54,5 +55,5 @@ def main() -> None:
     """Fine-tune one model over data that nobody may see, and prove afterwards what was revealed."""
 
 
-for _command in (init, plan, run, report, verify, budget, keys, secagg):
+for _command in (init, plan, run, report, verify, account, budget, keys, secagg):
     main.add_command(_command)

@@ -3,48 +3,103 @@
 from __future__ import annotations
 
 from fedpriv.dp.accountant import Counted, RdpFilter, delta_pld, epsilon_pld, epsilon_rdp
-from fedpriv.dp.calibration import epsilon_for, noise_multiplier, rounds_for, sampling_rate_for
-from fedpriv.dp.coupling import hellinger_squared, skellam_gaussian_tv
+from fedpriv.dp.calibration import batch_for, epsilon_for, noise_multiplier, rounds_for, sampling_rate_for
+from fedpriv.dp.clients import epsilon_local
+from fedpriv.dp.components import noise_components
+from fedpriv.dp.coupling import (
+    discrete_gaussian_hellinger_squared,
+    discrete_gaussian_tv,
+    hellinger_squared,
+    skellam_gaussian_tv,
+)
+from fedpriv.dp.discrete_gaussian_rdp import (
+    discrete_gaussian_rdp,
+    epsilon_discrete_gaussian_rdp,
+    sampled_discrete_gaussian_rdp,
+)
 from fedpriv.dp.events import (
     RELATION,
+    BandedMatrixRound,
     Event,
+    PoissonDiscreteGaussian,
     PoissonGaussian,
     PoissonSkellam,
-    event_from_dict,
-    event_to_dict,
+    PoissonSkellamSteps,
+    SkellamWithQuantile,
+    variance_for,
 )
-from fedpriv.dp.mechanisms import Adversary, NoisePlan, Trust, share_excess
-from fedpriv.dp.samplers import MAX_VARIANCE, TOTAL_VARIATION_LOG2, Words, poisson_sample, skellam
+from fedpriv.dp.group import epsilon_group
+from fedpriv.dp.limits import check_delta_for_records, check_epsilon, check_relation, check_sampling
+from fedpriv.dp.matrix import CorrelatedNoise, banded_sqrt
+from fedpriv.dp.mechanisms import Adversary, NoisePlan, Trust, removal_levels, share_excess
+from fedpriv.dp.registry import event_from_dict, event_to_dict
+from fedpriv.dp.round_events import RoundEvents
+from fedpriv.dp.running import RunningEpsilon
+from fedpriv.dp.samplers import (
+    MAX_VARIANCE,
+    TOTAL_VARIATION_LOG2,
+    Words,
+    discrete_gaussian,
+    poisson_sample,
+    skellam,
+)
 from fedpriv.dp.skellam_rdp import epsilon_skellam_rdp, sampled_skellam_rdp, skellam_rdp
+from fedpriv.dp.tradeoff import FrontierPoint, frontier
 
 __all__ = [
     "Adversary",
+    "BandedMatrixRound",
+    "CorrelatedNoise",
     "Counted",
     "Event",
+    "FrontierPoint",
     "MAX_VARIANCE",
     "NoisePlan",
+    "PoissonDiscreteGaussian",
     "PoissonGaussian",
     "PoissonSkellam",
+    "PoissonSkellamSteps",
     "RELATION",
     "RdpFilter",
+    "RoundEvents",
+    "RunningEpsilon",
+    "SkellamWithQuantile",
     "TOTAL_VARIATION_LOG2",
     "Trust",
     "Words",
+    "banded_sqrt",
+    "batch_for",
+    "check_delta_for_records",
+    "check_epsilon",
+    "check_relation",
+    "check_sampling",
     "delta_pld",
+    "discrete_gaussian",
+    "discrete_gaussian_hellinger_squared",
+    "discrete_gaussian_rdp",
+    "discrete_gaussian_tv",
+    "epsilon_discrete_gaussian_rdp",
     "epsilon_for",
+    "epsilon_group",
+    "epsilon_local",
     "epsilon_pld",
     "epsilon_rdp",
     "epsilon_skellam_rdp",
     "event_from_dict",
     "event_to_dict",
+    "frontier",
     "hellinger_squared",
+    "noise_components",
     "noise_multiplier",
     "poisson_sample",
+    "removal_levels",
     "rounds_for",
+    "sampled_discrete_gaussian_rdp",
     "sampled_skellam_rdp",
     "sampling_rate_for",
     "share_excess",
     "skellam",
     "skellam_gaussian_tv",
     "skellam_rdp",
+    "variance_for",
 ]

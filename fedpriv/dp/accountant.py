@@ -1,9 +1,10 @@
 """What a list of events costs: an additive RDP total for the running budget, and PLD for the tight report.
 
-Both views price the same events.  A Skellam event is priced as the Gaussian of the same variance and
-sensitivity plus a *slack*, its proven distance from that Gaussian (``dp.coupling``): a run that is
-(eps, delta_G(eps))-DP with Gaussian noise is (eps, delta_G(eps) + (1 + e^eps) * slack)-DP with Skellam noise,
-the slack added over rounds.
+Both views price the same events.  An event with integer noise is priced as the Gaussian of the same variance
+and sensitivity plus a *slack*, its proven distance from that Gaussian (``dp.coupling``): a run that is
+(eps, delta_G(eps))-DP with Gaussian noise is (eps, delta_G(eps) + (1 + e^eps) * slack)-DP with integer noise,
+the slack added over rounds.  Rounds of a banded matrix mechanism cost one Gaussian release in every
+``bands``.
 
 Sources: RDP to (eps, delta), Canonne, Kamath and Steinke 2020 (arXiv 2004.00010, Prop. 12); subsampled
 Gaussian RDP, Mironov, Talwar and Zhang 2019 (1908.10530); adaptive RDP filter, Feldman and Zrnic 2021
@@ -22,8 +23,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.dp.coupling import skellam_gaussian_tv
-from fedpriv.dp.events import Event, PoissonGaussian, PoissonSkellam
+from fedpriv.dp.coupling import discrete_gaussian_tv, skellam_gaussian_tv
+from fedpriv.dp.events import (
+    BandedMatrixRound,
+    Event,
+    PoissonDiscreteGaussian,
+    PoissonGaussian,
+    PoissonSkellam,
+    PoissonSkellamSteps,
+    SkellamWithQuantile,
+)
 from fedpriv.dp.gaussian_rdp import ORDERS, sampled_gaussian_rdp
 from fedpriv.errors import UnsafeParameters, UsageError
 
@@ -42,41 +51,78 @@ def check_delta(delta: float) -> None:
         raise UsageError(f"delta is {delta}; it must lie strictly between 0 and 1")
 
 
+def check_pld_delta(delta: float) -> None:
+    """Refuse a delta that the numerics of a privacy-loss distribution would decide."""
+    check_delta(delta)
+    if delta < _MIN_PLD_DELTA:
+        raise UsageError(
+            f"delta is {delta:g}; privacy-loss distributions are reliable from 1e-12 on",
+            hint="use epsilon_rdp",
+        )
+
+
 def gaussian_and_slack(event: Event) -> tuple[PoissonGaussian, float]:
-    """Return the Gaussian event that prices ``event``, and the distance in total variation to it."""
+    """Return the Gaussian event that prices one *charged* round of ``event``, and the distance to it.
+
+    The distance is in total variation.  Every round is charged once, but for `BandedMatrixRound`
+    and `PoissonSkellamSteps`: see `charged_rounds`.
+    """
     if isinstance(event, PoissonGaussian):
         return event, 0.0
+    if isinstance(event, BandedMatrixRound):
+        return PoissonGaussian(event.noise_multiplier, 1.0), 0.0
+    if isinstance(event, PoissonSkellamSteps):
+        return gaussian_and_slack(event.step)
     if isinstance(event, PoissonSkellam):
-        gaussian = PoissonGaussian(event.noise_multiplier, event.sampling_rate)
-        return gaussian, skellam_gaussian_tv(event.noise_variance, event.dimension)
-    raise UsageError(f"{type(event).__name__} is not a registered privacy event")
+        slack = skellam_gaussian_tv(event.noise_variance, event.dimension)
+    elif isinstance(event, PoissonDiscreteGaussian):
+        slack = discrete_gaussian_tv(event.share_variance, event.shares, event.dimension)
+    elif isinstance(event, SkellamWithQuantile):
+        slack = skellam_gaussian_tv(event.noise_variance, event.dimension)
+        slack = min(1.0, (slack + skellam_gaussian_tv(event.bit_variance, 1)) * (1.0 + 2.0**-50))
+    else:
+        raise UsageError(f"{type(event).__name__} is not a registered privacy event")
+    return PoissonGaussian(event.noise_multiplier, event.sampling_rate), slack
 
 
-def _grouped(counted: Counted) -> tuple[dict[tuple[float, float], int], float]:
-    """Return counts by (noise multiplier, rate), and the slack of all of them."""
+def charged_rounds(event: Event, count: int, after: int = 0) -> int:
+    """Return how many Gaussian rounds ``count`` rounds of one mechanism cost, ``after`` having gone before.
+
+    Raises:
+        UsageError: a negative number of rounds.
+    """
+    if count < 0 or after < 0:
+        raise UsageError(f"an event is counted {min(count, after)} times; a count cannot be negative")
+    if isinstance(event, BandedMatrixRound | PoissonSkellamSteps):
+        return event.charged(count, after)
+    return count
+
+
+def grouped(counted: Counted) -> tuple[dict[tuple[float, float], int], float]:
+    """Return counts of Gaussian rounds by (noise multiplier, rate), and the slack of all of them."""
     groups: dict[tuple[float, float], int] = {}
     slack = 0.0
     for event, count in counted:
-        if count < 0:
-            raise UsageError(f"an event is counted {count} times; a count cannot be negative")
-        gaussian, distance = gaussian_and_slack(event)
-        key = (gaussian.noise_multiplier, gaussian.sampling_rate)
-        if count:
-            groups[key] = groups.get(key, 0) + count
-            slack += count * distance * (1.0 + 2.0**-40)  # covers every rounding of the additions that follow
+        times = charged_rounds(event, count)
+        if times:
+            gaussian, distance = gaussian_and_slack(event)
+            key = (gaussian.noise_multiplier, gaussian.sampling_rate)
+            groups[key] = groups.get(key, 0) + times
+            slack += times * distance * (1.0 + 2.0**-40)  # covers every rounding of the additions that follow
     return groups, slack
 
 
-def _round_key(value: float, digits: int, rounding: str) -> float:
+def round_key(value: float, digits: int, *, up: bool) -> float:
     """Round to significant digits in a stated direction, never past ``value`` in the other one."""
+    rounding = ROUND_CEILING if up else ROUND_FLOOR
     exact = Decimal(value)
     quantum = Decimal(1).scaleb(exact.adjusted() - digits + 1)
     rounded = float(exact.quantize(quantum, rounding=rounding))
-    wrong = rounded > value if rounding == ROUND_FLOOR else rounded < value
+    wrong = rounded < value if up else rounded > value
     return value if wrong else rounded
 
 
-def _coarsened(groups: dict[tuple[float, float], int]) -> dict[tuple[float, float], int]:
+def coarsened(groups: dict[tuple[float, float], int]) -> dict[tuple[float, float], int]:
     """Merge keys until few remain: sigma rounded down and q rounded up, so each key is at least as bad."""
     merged = groups
     for digits in (6, 4, 3):
@@ -85,8 +131,8 @@ def _coarsened(groups: dict[tuple[float, float], int]) -> dict[tuple[float, floa
         merged = {}
         for (multiplier, rate), count in groups.items():
             key = (
-                _round_key(multiplier, digits, ROUND_FLOOR),
-                min(1.0, _round_key(rate, digits, ROUND_CEILING)),
+                round_key(multiplier, digits, up=False),
+                min(1.0, round_key(rate, digits, up=True)),
             )
             merged[key] = merged.get(key, 0) + count
     return merged
@@ -106,7 +152,7 @@ def epsilon_of_rdp(orders: NDArray[np.float64], curve: NDArray[np.float64], delt
     return max(0.0, float(np.min(r + np.log1p(-1.0 / a) - np.log(delta * a) / (a - 1.0))))
 
 
-def _with_slack(epsilon_at: Callable[[float], float], slack: float, delta: float) -> float:
+def with_slack(epsilon_at: Callable[[float], float], slack: float, delta: float) -> float:
     """Return the least epsilon found with delta_G(epsilon) + (1 + e^epsilon) * slack <= delta.
 
     ``epsilon_at`` inverts delta_G.  The iteration climbs from below to the least fixed point; what is
@@ -155,38 +201,43 @@ class RdpFilter:
         self._curve: NDArray[np.float64] | None = None
         self._slack = 0.0
 
-    def add(self, event: Event, count: int = 1) -> None:
-        """Spend ``count`` rounds of ``event``."""
-        self._curve, self._slack = self._after(event, count)
+    def add(self, event: Event, count: int = 1, *, after: int = 0) -> None:
+        """Spend ``count`` rounds of ``event``.
+
+        ``after`` says how many rounds of the same mechanism were spent before.  Only a `BandedMatrixRound`
+        asks for it; left at 0 such rounds are priced as a mechanism of their own, which is more, never less.
+        """
+        self._curve, self._slack = self._after(event, count, after)
 
     def epsilon(self, delta: float) -> float:
         """Return the epsilon spent at ``delta``, 0 before the first event.
 
         Raises:
             UsageError: delta outside (0, 1).
-            UnsafeParameters: the slack of Skellam events exceeds what ``delta`` allows.
+            UnsafeParameters: the slack of integer noise exceeds what ``delta`` allows.
         """
         check_delta(delta)
         return 0.0 if self._curve is None else _rdp_epsilon(self._curve, self._slack, delta)
 
-    def epsilon_after(self, event: Event, count: int, delta: float) -> float:
+    def epsilon_after(self, event: Event, count: int, delta: float, *, after: int = 0) -> float:
         """Return what ``epsilon`` would be after ``count`` more rounds of ``event``; changes nothing."""
         check_delta(delta)
-        curve, slack = self._after(event, count)
+        curve, slack = self._after(event, count, after)
         return 0.0 if curve is None else _rdp_epsilon(curve, slack, delta)
 
-    def _after(self, event: Event, count: int) -> tuple[NDArray[np.float64] | None, float]:
-        groups, slack = _grouped([(event, count)])
-        curve = self._curve
-        for (multiplier, rate), times in groups.items():
-            spent = times * sampled_gaussian_rdp(multiplier, rate)
-            curve = spent if curve is None else curve + spent
-        return curve, self._slack + slack
+    def _after(self, event: Event, count: int, after: int) -> tuple[NDArray[np.float64] | None, float]:
+        times = charged_rounds(event, count, after)
+        if not times:
+            return self._curve, self._slack
+        gaussian, distance = gaussian_and_slack(event)
+        spent = times * sampled_gaussian_rdp(gaussian.noise_multiplier, gaussian.sampling_rate)
+        curve = spent if self._curve is None else self._curve + spent
+        return curve, self._slack + times * distance * (1.0 + 2.0**-40)
 
 
 def _rdp_epsilon(curve: NDArray[np.float64], slack: float, delta: float) -> float:
     orders = rdp_orders()
-    return _with_slack(lambda left: epsilon_of_rdp(orders, curve, left), slack, delta)
+    return with_slack(lambda left: epsilon_of_rdp(orders, curve, left), slack, delta)
 
 
 def epsilon_rdp(counted: Counted, delta: float) -> float:
@@ -194,7 +245,7 @@ def epsilon_rdp(counted: Counted, delta: float) -> float:
 
     Raises:
         UsageError: delta outside (0, 1), or a negative count.
-        UnsafeParameters: the slack of Skellam events exceeds what ``delta`` allows.
+        UnsafeParameters: the slack of integer noise exceeds what ``delta`` allows.
 
     >>> round(epsilon_rdp([(PoissonGaussian(1.1, 256 / 60000), 14040)], 1e-5), 3)
     2.594
@@ -206,7 +257,7 @@ def epsilon_rdp(counted: Counted, delta: float) -> float:
 
 
 @lru_cache(maxsize=8)
-def _once(multiplier: float, rate: float, interval: float) -> Any:
+def gaussian_pld(multiplier: float, rate: float, interval: float) -> Any:
     """Return the privacy-loss distribution of one round; building it costs more than composing it."""
     from dp_accounting.pld import privacy_loss_distribution
 
@@ -215,12 +266,12 @@ def _once(multiplier: float, rate: float, interval: float) -> Any:
     )
 
 
-def _composed(counted: Counted, interval: float) -> tuple[Any, float]:
+def composed(counted: Counted, interval: float) -> tuple[Any, float]:
     """Return the privacy-loss distribution of the Gaussian events (None when empty), and the slack."""
     if not 1e-6 <= interval <= 1.0:
         raise UsageError(f"the discretisation interval is {interval}; use 1e-6 to 1, 1e-4 for a report")
-    groups, slack = _grouped(counted)
-    return _distribution(tuple(sorted(_coarsened(groups).items())), interval), slack
+    groups, slack = grouped(counted)
+    return _distribution(tuple(sorted(coarsened(groups).items())), interval), slack
 
 
 @lru_cache(maxsize=8)
@@ -228,7 +279,7 @@ def _distribution(groups: tuple[tuple[tuple[float, float], int], ...], interval:
     """Return the composition of the groups, kept: a plan, its adversaries and its ledger ask for the same."""
     total: Any = None
     for (multiplier, rate), count in groups:
-        once = _once(multiplier, rate, interval)
+        once = gaussian_pld(multiplier, rate, interval)
         composed = once.self_compose(count) if count > 1 else once
         total = composed if total is None else total.compose(composed)
     return total
@@ -245,25 +296,20 @@ def epsilon_pld(counted: Counted, delta: float, *, interval: float = FINAL_INTER
 
     Raises:
         UsageError: delta outside [1e-12, 1) (below, the numerics of a PLD decide: use ``epsilon_rdp``).
-        UnsafeParameters: the slack of Skellam events exceeds what ``delta`` allows.
+        UnsafeParameters: the slack of integer noise exceeds what ``delta`` allows.
 
     >>> round(epsilon_pld([(PoissonGaussian(1.651, 512 / 10630), 50)], 1e-5), 2)
     1.0
     """
-    check_delta(delta)
-    if delta < _MIN_PLD_DELTA:
-        raise UsageError(
-            f"delta is {delta:g}; privacy-loss distributions are reliable from 1e-12 on",
-            hint="use epsilon_rdp",
-        )
-    total, slack = _composed(counted, interval)
+    check_pld_delta(delta)
+    total, slack = composed(counted, interval)
     if total is None:
         return 0.0
 
     def epsilon_at(left: float) -> float:
         return float(total.get_epsilon_for_delta(left))
 
-    return _with_slack(epsilon_at, slack, delta)
+    return with_slack(epsilon_at, slack, delta)
 
 
 def delta_pld(counted: Counted, epsilon: float, *, interval: float = FINAL_INTERVAL) -> float:
@@ -277,7 +323,7 @@ def delta_pld(counted: Counted, epsilon: float, *, interval: float = FINAL_INTER
     """
     if not (epsilon >= 0.0 and math.isfinite(epsilon)):
         raise UsageError(f"epsilon is {epsilon}; it must be finite and not negative")
-    total, slack = _composed(counted, interval)
+    total, slack = composed(counted, interval)
     if total is None:
         return 0.0
     penalty = math.inf if epsilon > 700.0 and slack else (1.0 + math.exp(min(epsilon, 700.0))) * slack

@@ -16,13 +16,22 @@ from fedpriv.dp.events import PoissonGaussian
 from fedpriv.dp.gaussian_rdp import ORDERS, sampled_gaussian_rdp
 from fedpriv.errors import UnsafeParameters, UsageError
 
-__all__ = ["Method", "epsilon_for", "noise_multiplier", "rounds_for", "sampling_rate_for"]
+__all__ = [
+    "Method",
+    "batch_for",
+    "bracket",
+    "epsilon_for",
+    "noise_multiplier",
+    "rounds_for",
+    "sampling_rate_for",
+]
 
 Method = Literal["pld", "rdp"]
 
 _DIGITS: Final = 4
 _LARGEST_MULTIPLIER: Final = 1e4
 _SMALLEST_MULTIPLIER: Final = 0.05
+_MOST_ROUNDS: Final = 1 << 24
 
 
 def epsilon_for(
@@ -67,7 +76,7 @@ def _grid_up(value: float) -> Decimal:
     return exact.quantize(quantum, rounding="ROUND_CEILING")
 
 
-def _bracket(epsilon: float, delta: float, sampling_rate: float, rounds: int) -> float:
+def bracket(epsilon: float, delta: float, sampling_rate: float, rounds: int) -> float:
     """Return a z that RDP proves to be enough, near the least such z; infinite when none is."""
 
     def enough(z: float) -> bool:
@@ -119,7 +128,7 @@ def noise_multiplier(
         return spent <= epsilon
 
     # RDP is an upper bound, so its answer lies above the tight one, and near it.
-    high = math.log(_bracket(epsilon, delta, sampling_rate, rounds))
+    high = math.log(bracket(epsilon, delta, sampling_rate, rounds))
     coarse = _coarse(epsilon)
     at_high = math.inf if math.isinf(high) else excess(high, coarse)
     while at_high > 0.0 and math.isfinite(high) and high < math.log(_LARGEST_MULTIPLIER):
@@ -179,25 +188,29 @@ def rounds_for(
             epsilon_for(multiplier, sampling_rate, rounds, delta, method=method, interval=interval) <= epsilon
         )
 
-    low, step = 0, 1
-    while within(low + step, coarse):
-        low, step = low + step, 2 * step
-        if low > 1 << 24:
-            raise UsageError("more than 2^24 rounds fit; the rounds are not what limits this run")
-    high = low + step
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if within(middle, coarse) else (low, middle)
-    # Finer buckets only tighten the bound: go on upwards from the coarse answer, in growing steps.
-    step = max(1, low // 1000)
-    high = low + step
-    while within(high, FINAL_INTERVAL):
-        low, step = high, 2 * step
-        high = low + step
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if within(middle, FINAL_INTERVAL) else (low, middle)
-    return low
+    most = _most(within, coarse, _MOST_ROUNDS + 1)
+    if most > _MOST_ROUNDS:
+        raise UsageError("more than 2^24 rounds fit; the rounds are not what limits this run")
+    return most
+
+
+def _most(within: Callable[[int, float], bool], coarse: float, limit: int) -> int:
+    """Return the most, up to ``limit``, that pass: found in ``coarse`` buckets, refined in final ones."""
+
+    def climb(low: int, step: int, interval: float) -> int:
+        """Go up from ``low``, which passes, in doubling steps, and bisect back."""
+        high = min(limit, low + step)
+        while low < high and within(high, interval):
+            low, step = high, 2 * step
+            high = min(limit, low + step)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if within(middle, interval) else (low, middle)
+        return low
+
+    low = climb(0, 1, coarse)
+    # Finer buckets only tighten the bound: go on upwards from the coarse answer.
+    return climb(low, max(1, low // 1000), FINAL_INTERVAL)
 
 
 def sampling_rate_for(
@@ -230,3 +243,27 @@ def sampling_rate_for(
     while within(low * (1.0 + 1e-4), FINAL_INTERVAL):
         low *= 1.0 + 1e-4
     return low
+
+
+def batch_for(
+    epsilon: float, delta: float, multiplier: float, rounds: int, records: int, *, method: Method = "pld"
+) -> int:
+    """Return the largest expected batch (records times rate, whole) that keeps ``rounds`` rounds in budget.
+
+    0 when not even one record fits.
+
+    Raises:
+        UsageError: a parameter out of range.
+
+    >>> batch_for(3.0, 1e-5, 0.9351, 50, records=10_630)
+    512
+    """
+    if records < 1:
+        raise UsageError(f"there are {records} records; a batch needs at least one")
+    _check(epsilon, delta)
+
+    def within(batch: int, interval: float) -> bool:
+        rate = batch / records
+        return epsilon_for(multiplier, rate, rounds, delta, method=method, interval=interval) <= epsilon
+
+    return _most(within, _coarse(epsilon), records)

@@ -1,31 +1,60 @@
 """Privacy events: what a round did to the data, in a form that an accountant can price and a ledger can keep.
 
 The registry is closed.  An event that it does not know is refused, never guessed; a kind once published keeps
-its meaning for ever.  Every event here is under *add-or-remove-one* neighbours with Poisson sampling: each
-record is in the round independently with probability ``sampling_rate``.
+its meaning for ever.  Every event here is under *add-or-remove-one* neighbours: one unit (a record, or a
+client) more, whose contribution is then a vector of norm at most the sensitivity, or zero.  Where an event
+has a ``sampling_rate``, each unit is in the round independently with that probability; 1 claims no
+amplification.
+
+``dp.registry`` writes events down and reads them back; ``dp.accountant`` prices them.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
-from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.errors import UsageError
 
-__all__ = ["Event", "PoissonGaussian", "PoissonSkellam", "RELATION", "event_from_dict", "event_to_dict"]
+__all__ = [
+    "BandedMatrixRound",
+    "Event",
+    "PoissonDiscreteGaussian",
+    "PoissonGaussian",
+    "PoissonSkellam",
+    "PoissonSkellamSteps",
+    "RELATION",
+    "SkellamWithQuantile",
+    "variance_for",
+]
 
 RELATION: Final = "add-or-remove-one"
-
-_DECIMAL_INTEGER: Final = re.compile(r"0|[1-9][0-9]{0,39}")
-_DECIMAL_FLOAT: Final = re.compile(r"[0-9][0-9.e+-]{0,39}")
 
 
 def _check_rate(rate: float) -> None:
     if not 0.0 < rate <= 1.0:
         raise UsageError(f"the sampling rate is {rate}; it must lie in (0, 1]")
+
+
+def _check_multiplier(multiplier: float) -> None:
+    if not (multiplier > 0.0 and math.isfinite(multiplier)):
+        raise UsageError(f"the noise multiplier is {multiplier}; it must be positive and finite")
+
+
+def _check_integers(event: object, *names: str) -> None:
+    for name in names:
+        value = getattr(event, name)
+        if not isinstance(value, int) or value < 1:
+            raise UsageError(f"{name} is {value!r}; it must be a positive integer")
+
+
+def _not_above(start: float, square: Fraction) -> float:
+    """Return the first double from ``start`` downwards whose square does not exceed ``square``."""
+    while Fraction(start) ** 2 > square:
+        start = math.nextafter(start, 0.0)
+    return start
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +69,7 @@ class PoissonGaussian:
     sampling_rate: float
 
     def __post_init__(self) -> None:
-        if not (self.noise_multiplier > 0.0 and math.isfinite(self.noise_multiplier)):
-            raise UsageError(
-                f"the noise multiplier is {self.noise_multiplier}; it must be positive and finite"
-            )
+        _check_multiplier(self.noise_multiplier)
         _check_rate(self.sampling_rate)
 
 
@@ -68,105 +94,172 @@ class PoissonSkellam:
     sampling_rate: float
 
     def __post_init__(self) -> None:
-        for name in ("noise_variance", "sensitivity", "dimension"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} is {value!r}; it must be a positive integer")
+        _check_integers(self, "noise_variance", "sensitivity", "dimension")
         _check_rate(self.sampling_rate)
 
     @property
     def noise_multiplier(self) -> float:
         """Standard deviation over sensitivity, never rounded up."""
-        ratio = math.sqrt(self.noise_variance) / self.sensitivity
-        while True:
-            numerator, denominator = ratio.as_integer_ratio()
-            if (numerator * self.sensitivity) ** 2 <= self.noise_variance * denominator**2:
-                return ratio
-            ratio = math.nextafter(ratio, 0.0)
+        return _not_above(
+            math.sqrt(self.noise_variance) / self.sensitivity,
+            Fraction(self.noise_variance, self.sensitivity**2),
+        )
 
 
-Event = PoissonGaussian | PoissonSkellam
+@dataclass(frozen=True, slots=True)
+class PoissonSkellamSteps:
+    """Several sampled steps of one client, each with Skellam noise of its own, between two sums.
 
+    One such round costs ``steps`` rounds of the `PoissonSkellam` with the other fields.
 
-def event_to_dict(event: Event) -> dict[str, str | int]:
-    """Return the canonical form: ``kind`` and one decimal string a field (no JSON number can lose digits).
-
-    >>> event_to_dict(PoissonGaussian(noise_multiplier=1.651, sampling_rate=0.05))
-    {'kind': 'poisson-gaussian', 'noise_multiplier': '1.651', 'sampling_rate': '0.05'}
+    >>> PoissonSkellamSteps(400, 10, 3, sampling_rate=0.5, steps=4).charged(3)
+    12
     """
-    if isinstance(event, PoissonGaussian):
-        return {
-            "kind": "poisson-gaussian",
-            "noise_multiplier": repr(float(event.noise_multiplier)),
-            "sampling_rate": repr(float(event.sampling_rate)),
-        }
-    if isinstance(event, PoissonSkellam):
-        return {
-            "kind": "poisson-skellam",
-            "noise_variance": str(event.noise_variance),
-            "sensitivity": str(event.sensitivity),
-            "dimension": str(event.dimension),
-            "sampling_rate": repr(float(event.sampling_rate)),
-        }
-    raise UsageError(f"{type(event).__name__} is not a registered privacy event")
+
+    noise_variance: int
+    sensitivity: int
+    dimension: int
+    sampling_rate: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _check_integers(self, "noise_variance", "sensitivity", "dimension", "steps")
+        _check_rate(self.sampling_rate)
+
+    @property
+    def step(self) -> PoissonSkellam:
+        """One of the steps."""
+        return PoissonSkellam(self.noise_variance, self.sensitivity, self.dimension, self.sampling_rate)
+
+    def charged(self, count: int, after: int = 0) -> int:
+        """Return how many steps ``count`` rounds take, whatever went before."""
+        return count * self.steps
 
 
-def _integer(fields: Mapping[str, object], name: str) -> int:
-    value = fields[name]
-    if not isinstance(value, str) or not _DECIMAL_INTEGER.fullmatch(value):
-        raise IntegrityError(
-            f"field {name!r} of a privacy event is {value!r}, not a canonical decimal integer"
-        )
-    return int(value)
+@dataclass(frozen=True, slots=True)
+class PoissonDiscreteGaussian:
+    """The sum of independent discrete Gaussian shares on an integer sum, as under secure aggregation.
 
+    Attributes:
+        share_variance: v, the parameter of one share's law N_Z(0, v), P(k) proportional to e^(-k^2 / 2v).
+        shares: h, how many shares the adversary does not know.
+        sensitivity, dimension, sampling_rate: as for `PoissonSkellam`.
 
-def _real(fields: Mapping[str, object], name: str) -> float:
-    value = fields[name]
-    if isinstance(value, str) and _DECIMAL_FLOAT.fullmatch(value):
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if repr(number) == value:
-            return number
-    raise IntegrityError(f"field {name!r} of a privacy event is {value!r}, not a canonical decimal number")
-
-
-_FIELDS: Final[dict[str, frozenset[str]]] = {
-    "poisson-gaussian": frozenset({"kind", "noise_multiplier", "sampling_rate"}),
-    "poisson-skellam": frozenset({"kind", "noise_variance", "sensitivity", "dimension", "sampling_rate"}),
-}
-
-
-def event_from_dict(fields: Mapping[str, object]) -> Event:
-    """Read the canonical form back; ``event_from_dict(event_to_dict(e)) == e``.
-
-    Raises:
-        IntegrityError: an unknown kind, an unknown or missing field, or a value that is not canonical.
-
-    >>> event_from_dict({'kind': 'poisson-gaussian', 'noise_multiplier': '1.651', 'sampling_rate': '0.05'})
-    PoissonGaussian(noise_multiplier=1.651, sampling_rate=0.05)
+    >>> event = PoissonDiscreteGaussian(100, shares=4, sensitivity=10, dimension=3, sampling_rate=0.5)
+    >>> event.noise_variance, event.noise_multiplier
+    (400, 2.0)
     """
-    kind = fields.get("kind")
-    expected = _FIELDS.get(kind) if isinstance(kind, str) else None
-    if expected is None:
-        raise IntegrityError(
-            f"privacy event of unknown kind {kind!r}", hint=f"this version knows {', '.join(sorted(_FIELDS))}"
+
+    share_variance: int
+    shares: int
+    sensitivity: int
+    dimension: int
+    sampling_rate: float
+
+    def __post_init__(self) -> None:
+        _check_integers(self, "share_variance", "shares", "sensitivity", "dimension")
+        _check_rate(self.sampling_rate)
+
+    @property
+    def noise_variance(self) -> int:
+        """h v, the variance of the Gaussian that prices the sum."""
+        return self.shares * self.share_variance
+
+    @property
+    def noise_multiplier(self) -> float:
+        """Standard deviation over sensitivity, never rounded up."""
+        return _not_above(
+            math.sqrt(self.noise_variance) / self.sensitivity,
+            Fraction(self.noise_variance, self.sensitivity**2),
         )
-    if set(fields) != expected:
-        odd = sorted(str(name) for name in set(fields) ^ expected)
-        raise IntegrityError(f"privacy event {kind!r} has unknown or missing fields: {', '.join(odd)}")
-    try:
-        if kind == "poisson-gaussian":
-            return PoissonGaussian(
-                noise_multiplier=_real(fields, "noise_multiplier"),
-                sampling_rate=_real(fields, "sampling_rate"),
-            )
-        return PoissonSkellam(
-            noise_variance=_integer(fields, "noise_variance"),
-            sensitivity=_integer(fields, "sensitivity"),
-            dimension=_integer(fields, "dimension"),
-            sampling_rate=_real(fields, "sampling_rate"),
+
+
+@dataclass(frozen=True, slots=True)
+class SkellamWithQuantile:
+    """A sum of updates with the bit of adaptive quantile clipping (arXiv 1905.03871), in Skellam noise.
+
+    A unit contributes a vector of norm at most ``sensitivity`` and, in one coordinate more, plus or minus
+    ``bit_sensitivity`` (its bit less one half, in grid units); a unit that is not there contributes zero to
+    both.
+
+    Attributes:
+        noise_variance, sensitivity, dimension: of the updates, as for `PoissonSkellam`; the coordinate of the
+            bit is not counted in ``dimension``.
+        bit_variance: variance of the unknown noise on the bit's coordinate.
+        bit_sensitivity: largest absolute value that a unit adds to the bit's coordinate.
+        sampling_rate: probability that a unit is in the round.
+
+    >>> SkellamWithQuantile(450, 10, 3, bit_variance=9, bit_sensitivity=1, sampling_rate=1.0).noise_multiplier
+    1.7320508075688772
+    """
+
+    noise_variance: int
+    sensitivity: int
+    dimension: int
+    bit_variance: int
+    bit_sensitivity: int
+    sampling_rate: float
+
+    def __post_init__(self) -> None:
+        _check_integers(self, "noise_variance", "sensitivity", "dimension", "bit_variance", "bit_sensitivity")
+        _check_rate(self.sampling_rate)
+
+    @property
+    def noise_multiplier(self) -> float:
+        """(z_update^-2 + z_bit^-2)^(-1/2), never rounded up: both parts are one Gaussian release."""
+        inverse = Fraction(self.sensitivity**2, self.noise_variance) + Fraction(
+            self.bit_sensitivity**2, self.bit_variance
         )
-    except UsageError as error:
-        raise IntegrityError(f"privacy event {kind!r} is impossible: {error}") from error
+        return _not_above(math.nextafter(math.sqrt(1 / inverse), math.inf), 1 / inverse)
+
+
+@dataclass(frozen=True, slots=True)
+class BandedMatrixRound:
+    """One round of a banded matrix mechanism with Gaussian noise; no sampling is assumed.
+
+    The releases are those of C x + Z for a lower triangular C with ``bands`` diagonals, and each unit takes
+    part at most once in any ``bands`` consecutive rounds, in rounds that do not depend on the data.
+    ``count`` such rounds *of one mechanism* cost ceil(count / bands) releases of a Gaussian mechanism: a unit
+    takes part no more often.  Rounds of two mechanisms are priced apart.
+
+    Attributes:
+        noise_multiplier: standard deviation of Z over (sensitivity times the largest column norm of C).
+        bands: b.
+    """
+
+    noise_multiplier: float
+    bands: int
+
+    def __post_init__(self) -> None:
+        _check_multiplier(self.noise_multiplier)
+        _check_integers(self, "bands")
+
+    def charged(self, count: int, after: int = 0) -> int:
+        """Return how many Gaussian releases ``count`` rounds add when ``after`` rounds went before.
+
+        >>> [BandedMatrixRound(1.0, bands=3).charged(1, after=r) for r in range(7)]
+        [1, 0, 0, 1, 0, 0, 1]
+        """
+        return -(-(after + count) // self.bands) + -after // self.bands
+
+
+def variance_for(multiplier: float, sensitivity: int, *, shares: int = 1) -> int:
+    """Return the least integer variance of a share with which ``shares`` of them have the noise multiplier.
+
+    >>> variance_for(0.5, 10), variance_for(0.5, 10, shares=3)
+    (25, 9)
+    """
+    _check_multiplier(multiplier)
+    if sensitivity < 1 or shares < 1:
+        raise UsageError(f"sensitivity {sensitivity} and shares {shares} must be positive integers")
+    return math.ceil((Fraction(multiplier) * sensitivity) ** 2 / shares)
+
+
+Event = (
+    PoissonGaussian
+    | PoissonSkellam
+    | PoissonSkellamSteps
+    | PoissonDiscreteGaussian
+    | SkellamWithQuantile
+    | BandedMatrixRound
+)

@@ -7,17 +7,22 @@ part of the mechanism, not of its documentation.  ``protocols/dp/spec.md`` state
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import ClassVar, Final, Literal, get_args
 
 from fedpriv.dp.events import RELATION, PoissonSkellam
 from fedpriv.errors import UnsafeParameters, UsageError
 
-__all__ = ["Adversary", "NoisePlan", "Trust", "share_excess"]
+__all__ = ["EXCESS_TOLERANCE", "Adversary", "NoisePlan", "Trust", "removal_levels", "share_excess"]
 
 Trust = Literal["local", "distributed", "central"]
 Adversary = Literal["server", "peer", "recipient", "unmasked"]
+
+EXCESS_TOLERANCE: Final = Fraction(1, 20)
+"""How much more variance than needed the honest survivors' noise may have after removal, by default."""
 
 _MAX_SHARE: Final = 1 << 60  # the sampler's largest variance
 
@@ -51,6 +56,43 @@ def share_excess(trust: Trust, *, clients: int, min_survivors: int, max_colluder
     return float(clients) if trust == "local" else clients / (min_survivors - max_colluders)
 
 
+def removal_levels(
+    *, clients: int, min_survivors: int, max_colluders: int, tolerance: Fraction = EXCESS_TOLERANCE
+) -> tuple[int, ...]:
+    """Return the fewest survivor counts at which noise is removed so that little excess is left at any.
+
+    With u survivors the noise of the highest level l <= u is kept, V / (l - c) a client, so the u - c honest
+    ones keep (u - c) / (l - c) of the V that is needed: from 1 up to at most 1 + tolerance.
+
+    Args:
+        clients, min_survivors, max_colluders: n, t and c, with c < t <= n.
+        tolerance: largest excess, as a part of V; at least 0.
+
+    Returns:
+        Ascending, all above t and at most n; empty where the shares of n are not too much.
+
+    Raises:
+        UsageError: numbers out of range.
+        UnsafeParameters: c >= t.
+
+    >>> removal_levels(clients=8, min_survivors=6, max_colluders=1)
+    (7, 8)
+    >>> removal_levels(clients=100, min_survivors=70, max_colluders=0)
+    (74, 78, 82, 87, 92, 97)
+    """
+    _check_parties("distributed", clients, min_survivors, max_colluders)
+    if tolerance < 0:
+        raise UsageError(f"the tolerance is {tolerance}; it must not be negative")
+    levels: list[int] = []
+    at = min_survivors
+    while True:
+        reach = max_colluders + math.floor((at - max_colluders) * (1 + tolerance))
+        if reach >= clients:
+            return tuple(levels)
+        at = reach + 1
+        levels.append(at)
+
+
 @dataclass(frozen=True, slots=True)
 class NoisePlan:
     """The Skellam noise of one round under a trust model.
@@ -65,6 +107,8 @@ class NoisePlan:
         sensitivity: S, exact l2 bound of one contribution in grid units.
         dimension: d, number of coordinates.
         sampling_rate: q, probability that a record takes part in a round; 1 claims no amplification.
+        levels: survivor counts l_1 < ... < l_L above t at which excess noise is removed (``removal_levels``);
+            under ``distributed`` only.  None by default: all noise stays.
 
     Raises:
         UsageError: a field out of range.
@@ -86,6 +130,7 @@ class NoisePlan:
     sensitivity: int
     dimension: int
     sampling_rate: float
+    levels: tuple[int, ...] = ()
 
     relation: ClassVar[str] = RELATION
 
@@ -101,6 +146,7 @@ class NoisePlan:
             )
         if not 0.0 < self.sampling_rate <= 1.0:
             raise UsageError(f"the sampling rate is {self.sampling_rate}; it must lie in (0, 1]")
+        self._check_levels()
         if max(self.share_variance, self.server_variance) > _MAX_SHARE:
             raise UnsafeParameters(
                 f"a noise share with z = {self.noise_multiplier:g} and S = {self.sensitivity} has a variance"
@@ -120,8 +166,44 @@ class NoisePlan:
             return 0
         if self.trust == "local":
             return self.variance
-        honest = self.min_survivors - self.max_colluders
+        return self._kept(0)
+
+    def _kept(self, level: int) -> int:
+        """What each client keeps at a level: the l - c honest ones have just enough together."""
+        honest = (self.min_survivors, *self.levels)[level] - self.max_colluders
         return math.ceil((Fraction(self.noise_multiplier) * self.sensitivity) ** 2 / honest)
+
+    @property
+    def components(self) -> tuple[int, ...]:
+        """Variances of the independent components of a client's share: kept always, removed from level 1 on,
+        from level 2 on, ...; they add up to ``share_variance``.
+
+        >>> plan = NoisePlan("distributed", 8, 6, 1, 1.0, 2**20, 10, 0.1, levels=(7, 8))
+        >>> sum(plan.components) == plan.share_variance, len(plan.components)
+        (True, 3)
+        """
+        if self.trust != "distributed":
+            return (self.share_variance,)
+        kept = [self._kept(level) for level in range(len(self.levels) + 1)]
+        return (kept[-1], *(before - after for before, after in pairwise(kept)))
+
+    def level(self, survivors: int) -> int:
+        """Return which level so many survivors reach, 1 to L; 0 is none.
+
+        Raises:
+            UsageError: fewer than ``min_survivors`` or more than ``clients``.
+        """
+        self._check_survivors(survivors)
+        return bisect_right(self.levels, survivors)
+
+    def kept_variance(self, survivors: int) -> int:
+        """Return the variance of each client's noise that is left once the excess is removed.
+
+        Raises:
+            UsageError: survivors outside the plan.
+        """
+        level = self.level(survivors)
+        return self._kept(level) if level else self.share_variance
 
     @property
     def server_variance(self) -> int:
@@ -129,13 +211,29 @@ class NoisePlan:
         return self.variance if self.trust == "central" else 0
 
     def sum_variance(self, survivors: int) -> int:
-        """Return the variance of each coordinate of the noise in the sum of ``survivors`` clients.
+        """Return the variance of each coordinate of the noise in the sum of ``survivors`` clients, after
+        removal of the excess.
 
         Raises:
             UsageError: fewer than ``min_survivors`` or more than ``clients``.
         """
-        self._check_survivors(survivors)
-        return survivors * self.share_variance + self.server_variance
+        return survivors * self.kept_variance(survivors) + self.server_variance
+
+    def _check_levels(self) -> None:
+        if not self.levels:
+            return
+        if self.trust != "distributed":
+            raise UsageError(
+                f"noise is removed under trust = distributed only, where the survivors' shares add up; this "
+                f"plan has trust = {self.trust}",
+                hint="give no levels",
+            )
+        ascending = list(self.levels) == sorted(set(self.levels))
+        if not ascending or self.levels[0] <= self.min_survivors or self.levels[-1] > self.clients:
+            raise UsageError(
+                f"the levels {self.levels} do not ascend from above {self.min_survivors} to at most "
+                f"{self.clients} survivors"
+            )
 
     def _check_survivors(self, survivors: int) -> None:
         if not self.min_survivors <= survivors <= self.clients:
@@ -143,15 +241,17 @@ class NoisePlan:
 
     @property
     def share_excess(self) -> float:
-        """Variance of the noise when all clients survive, over (zS)^2."""
-        return self.excess(self.clients)
+        """Variance of the noise when all clients survive, before any is removed, over (zS)^2."""
+        total = self.clients * self.share_variance + self.server_variance
+        return float(total / (Fraction(self.noise_multiplier) * self.sensitivity) ** 2)
 
     def excess(self, survivors: int) -> float:
         """Return the variance of the noise in the sum of ``survivors``, over (zS)^2; 1 is exactly enough."""
         return float(self.sum_variance(survivors) / (Fraction(self.noise_multiplier) * self.sensitivity) ** 2)
 
     def realised_multiplier(self, survivors: int) -> float:
-        """Return z_r, the certified adversary's noise over S once ``survivors`` are known.
+        """Return z_r, the certified adversary's noise over S once ``survivors`` are known and the excess is
+        removed.
 
         The noise of ``max_colluders`` among the survivors is not counted.  Under ``local`` the adversary is
         taken to see one client alone, so z_r does not depend on the survivors.
@@ -162,7 +262,7 @@ class NoisePlan:
         elif self.trust == "local":
             unknown = self.share_variance
         else:
-            unknown = (survivors - self.max_colluders) * self.share_variance
+            unknown = (survivors - self.max_colluders) * self.kept_variance(survivors)
         return math.sqrt(unknown) / self.sensitivity
 
     def event(self) -> PoissonSkellam:
@@ -182,29 +282,32 @@ class NoisePlan:
                 ``peer``: a participant who sees the released models and knows its own share, and those of
                 ``colluders - 1`` more.  ``recipient``: an outside party who sees the released models.
                 ``unmasked``: secure aggregation is broken and one client's update is seen with only its own
-                share.
-            survivors: how many clients' noise is in the sum; ``min_survivors`` (the worst case) when omitted.
+                share, of which it knows what is removed.
+            survivors: how many clients' noise is in the sum; the worst case when omitted.
             colluders: ``max_colluders`` when omitted.
 
         Raises:
             UsageError: an unknown adversary, or survivors outside the plan.
         """
-        alive = self.min_survivors if survivors is None else survivors
-        self._check_survivors(alive)
         known = self.max_colluders if colluders is None else colluders
         if not 0 <= known <= self.clients:
             raise UsageError(f"{known} colluders among {self.clients} clients")
-        total = self.sum_variance(alive)
-        if adversary == "recipient":
-            unknown = total
-        elif adversary == "peer":
-            unknown = total - min(max(1, known), alive) * self.share_variance
-        elif adversary == "server" and self.trust == "distributed":
-            unknown = total - min(known, alive) * self.share_variance
-        elif adversary in ("server", "unmasked"):
-            unknown = self.share_variance
-        else:
+        if adversary not in get_args(Adversary):
             raise UsageError(f"unknown adversary {adversary!r}; there are {', '.join(get_args(Adversary))}")
+        # Between two levels what is kept stays and the survivors grow, so the worst case is at a level.
+        counts = (self.min_survivors, *self.levels) if survivors is None else (survivors,)
+        unknown = min(self._unknown(adversary, alive, known) for alive in counts)
         if unknown < 1:
             return None
         return PoissonSkellam(unknown, self.sensitivity, self.dimension, self.sampling_rate)
+
+    def _unknown(self, adversary: Adversary, alive: int, known: int) -> int:
+        """The variance that an adversary with ``known`` clients does not know, of ``alive`` survivors."""
+        kept, total = self.kept_variance(alive), self.sum_variance(alive)
+        if adversary == "recipient":
+            return total
+        if adversary == "peer":
+            return total - min(max(1, known), alive) * kept
+        if adversary == "server" and self.trust == "distributed":
+            return total - min(known, alive) * kept
+        return kept

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.dp.events import PoissonSkellam
+from fedpriv.dp.zhu_wang import INTEGER_ORDERS, epsilon_at_integer_orders, sampled_rdp
 from fedpriv.errors import UsageError
 
 __all__ = ["epsilon_skellam_rdp", "sampled_skellam_rdp", "skellam_rdp"]
-
-_ORDERS: Final = (*range(2, 65), *range(72, 257, 8))
 
 
 def skellam_rdp(
@@ -39,36 +37,17 @@ def skellam_rdp(
     return np.asarray(a * l2**2 / (2 * variance) + extra)
 
 
-def sampled_skellam_rdp(event: PoissonSkellam, orders: Sequence[int] = _ORDERS) -> NDArray[np.float64]:
+def sampled_skellam_rdp(event: PoissonSkellam, orders: Sequence[int] = INTEGER_ORDERS) -> NDArray[np.float64]:
     """Return the RDP of one Poisson-sampled Skellam round at integer orders of at least 2."""
-    from scipy.special import gammaln, logsumexp
-
-    if any(a < 2 for a in orders):
-        raise UsageError("the orders of the sampled bound are integers from 2 on")
     l2 = float(event.sensitivity)
     l1 = min(math.sqrt(event.dimension) * l2, l2 * l2)
-    q = event.sampling_rate
-    top = max(orders)
-    ladder = np.arange(2, top + 1)
-    unsampled = skellam_rdp(ladder.astype(np.float64), variance=float(event.noise_variance), l2=l2, l1=l1)
-    if q == 1.0:
-        return np.asarray(unsampled[np.asarray(orders) - 2])
-    log_q, log_p = math.log(q), math.log1p(-q)
-    out = np.empty(len(orders))
-    for i, a in enumerate(orders):
-        j = ladder[: a - 1].astype(np.float64)
-        log_binomial = gammaln(a + 1) - gammaln(j + 1) - gammaln(a - j + 1)
-        terms = log_binomial + (a - j) * log_p + j * log_q + (j - 1) * unsampled[: a - 1]
-        terms[1:] += math.log(3.0)
-        first = (a - 1) * log_p + math.log(a * q - q + 1)
-        out[i] = logsumexp(np.append(terms, first)) / (a - 1)
-    return np.maximum(out, 0.0)
+
+    def unsampled(order: NDArray[np.float64]) -> NDArray[np.float64]:
+        return skellam_rdp(order, variance=float(event.noise_variance), l2=l2, l1=l1)
+
+    return sampled_rdp(unsampled, event.sampling_rate, orders)
 
 
 def epsilon_skellam_rdp(event: PoissonSkellam, rounds: int, delta: float) -> float:
     """Return the epsilon of ``rounds`` rounds at ``delta`` by this bound; above the coupled accountant's."""
-    if not 0.0 < delta < 1.0 or rounds < 1:
-        raise UsageError(f"delta {delta} must lie in (0, 1) and rounds {rounds} be at least 1")
-    a = np.asarray(_ORDERS, dtype=np.float64)
-    curve = rounds * sampled_skellam_rdp(event)
-    return max(0.0, float(np.min(curve + np.log1p(-1.0 / a) - np.log(delta * a) / (a - 1.0))))
+    return epsilon_at_integer_orders(sampled_skellam_rdp(event), rounds, delta)

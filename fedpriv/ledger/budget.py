@@ -124,7 +124,7 @@ def admit_reserve(chain: Chain, run: Run) -> None:
     budget = _budget(chain)
     if not chain.shared and run.epsilon <= budget.epsilon:
         return
-    after = _filter(chain, ((run.event, 1),))
+    after = _filter_of(chain, tuple(chain.counted({run.run_id: 1})))
     if after > budget.epsilon:
         raise BudgetExceeded(
             f"One more round of run {run.run_id} would bring {_name(budget)} to epsilon = {_show(after)}; "
@@ -147,8 +147,8 @@ def spent(chain: Chain) -> Spent:
     filtered = _filter(chain, ())
     if chain.shared:
         rule = RULE_RDP
-        rest = tuple((run.event, run.rounds - run.counted) for run in chain.runs.values() if not run.finished)
-        planned = _filter(chain, rest)
+        rest = {run.run_id: run.rounds - run.counted for run in chain.runs.values() if not run.finished}
+        planned = _filter_of(chain, tuple(chain.counted(rest)))
     else:
         rule = RULE_PLD
         planned = max(

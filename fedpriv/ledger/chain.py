@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from fedpriv.dp import Event, event_from_dict
+from fedpriv.dp import BandedMatrixRound, Event, event_from_dict
 from fedpriv.errors import FedprivError, IntegrityError, UsageError
 from fedpriv.ledger.body import Kind, check_body, number
 from fedpriv.ledger.rows import Row, genesis
@@ -131,13 +131,19 @@ class Chain:
         """Whether nothing counts on the data set: every run is finished and has no counted round."""
         return all(run.finished and run.counted == 0 for run in self.runs.values())
 
-    def counted(self) -> list[tuple[Event, int]]:
-        """The events of all rounds reserved and not voided, equal events grouped, in order of planning."""
-        groups: dict[Event, int] = {}
+    def counted(self, more: Mapping[str, int] | None = None) -> list[tuple[Event, int]]:
+        """The events of all rounds reserved and not voided, equal events grouped, in order of planning.
+
+        ``more`` rounds by run are counted with them.  Rounds of banded matrix mechanisms are not grouped over
+        runs: each run's cost depends on how many rounds it had.
+        """
+        groups: dict[tuple[Event, str], int] = {}
         for run in self.runs.values():
-            if run.counted:
-                groups[run.event] = groups.get(run.event, 0) + run.counted
-        return list(groups.items())
+            count = run.counted + (more or {}).get(run.run_id, 0)
+            if count:
+                key = (run.event, run.run_id if isinstance(run.event, BandedMatrixRound) else "")
+                groups[key] = groups.get(key, 0) + count
+        return [(event, count) for (event, _), count in groups.items()]
 
     def check(self, kind: str, body: Mapping[str, object]) -> None:
         """Raise `UsageError` if a row of ``kind`` with this well-formed ``body`` may not come next."""

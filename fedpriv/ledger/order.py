@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from fedpriv.dp import Counted, Event
-from fedpriv.dp.accountant import epsilon_of_rdp, gaussian_and_slack
+from fedpriv.dp.accountant import charged_rounds, epsilon_of_rdp, gaussian_and_slack
 from fedpriv.dp.gaussian_rdp import ORDERS, sampled_gaussian_rdp
 
 __all__ = ["SLACK_SHARE", "best_order", "filter_epsilon"]
@@ -33,8 +33,9 @@ def filter_epsilon(index: int, counted: Counted, *, budget: float, delta: float)
     for event, count in used:
         gaussian, distance = gaussian_and_slack(event)
         once = sampled_gaussian_rdp(gaussian.noise_multiplier, gaussian.sampling_rate)
-        curve = curve + count * once[index : index + 1]
-        slack += count * distance
+        charged = charged_rounds(event, count)
+        curve = curve + charged * once[index : index + 1]
+        slack += charged * distance
     if slack > 0.0 and (budget > 700.0 or (1.0 + math.exp(budget)) * slack > SLACK_SHARE * delta):
         return math.inf
     return epsilon_of_rdp(ORDERS[index : index + 1], curve, (1.0 - SLACK_SHARE) * delta)
@@ -42,7 +43,7 @@ def filter_epsilon(index: int, counted: Counted, *, budget: float, delta: float)
 
 @lru_cache(maxsize=64)
 def best_order(event: Event, epsilon: float, delta: float) -> int:
-    """The index of the order at which ``epsilon`` allows the most rounds of ``event``; least on a tie."""
+    """The index of the order at which ``epsilon`` allows most charged rounds of ``event``, least on a tie."""
     gaussian, _ = gaussian_and_slack(event)
     once = sampled_gaussian_rdp(gaussian.noise_multiplier, gaussian.sampling_rate)
     left = (1.0 - SLACK_SHARE) * delta

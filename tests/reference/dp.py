@@ -149,3 +149,78 @@ def quantise_one(row: list[float], scale_log2: int, bound: int) -> list[int] | N
     scale = Fraction(2) ** scale_log2
     integers = [round(Fraction(value) * scale) for value in row]
     return integers if sum(value * value for value in integers) <= bound * bound else None
+
+
+def discrete_gaussian_table(variance: float, radius: int) -> NDArray[np.float64]:
+    """N_Z(0, variance) on -radius..radius, normalised over a range in which e^-400 is left out."""
+    far = max(radius, int(30 * math.sqrt(variance)) + 2)
+    k = np.arange(-far, far + 1, dtype=np.float64)
+    weights = np.exp(-k * k / (2 * variance))
+    return (weights / weights.sum())[far - radius : far + radius + 1]
+
+
+def summed_shares_table(share_variance: float, shares: int, radius: int) -> NDArray[np.float64]:
+    """The sum of independent discrete Gaussians on -radius..radius, convolved term by term."""
+    wide = radius + int(14 * math.sqrt(share_variance * shares)) + 4
+    one = discrete_gaussian_table(share_variance, wide)
+    total = one
+    for _ in range(shares - 1):
+        total = np.convolve(total, one)[wide : 3 * wide + 1]
+    return total[wide - radius : wide + radius + 1]
+
+
+def shifted_pair(
+    table: NDArray[np.float64], shift: int, rate: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(mixture, noise) for one record of value ``shift`` on a table of odd length 2 (radius + shift) + 1."""
+    noise = table[shift : len(table) - shift]
+    moved = table[: len(table) - 2 * shift]
+    return (1 - rate) * noise + rate * moved, noise
+
+
+def group_tables(
+    table: NDArray[np.float64], shift: int, rate: float, k: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(mixture, noise) for k records of value ``shift``, each in the round with probability ``rate``."""
+    edge = k * shift
+    noise = table[edge : len(table) - edge]
+    mixture = np.zeros_like(noise)
+    for j in range(k + 1):
+        chance = math.comb(k, j) * rate**j * (1 - rate) ** (k - j)
+        mixture += chance * table[edge - j * shift : len(table) - edge - j * shift]
+    return mixture, noise
+
+
+def discrete_gaussian_distances(share_variance: int, shares: int) -> tuple[float, float]:
+    """(TV, sum (sqrt P - sqrt Q)^2) of summed shares against the rounded Gaussian, by the definition."""
+    with mpmath.workdps(40):
+        variance = share_variance * shares
+        radius = 13 * math.isqrt(variance) + 20
+        v = mpmath.mpf(share_variance)
+        one = [mpmath.exp(-(k * k) / (2 * v)) for k in range(-radius, radius + 1)]
+        norm = mpmath.fsum(one)
+        one = [weight / norm for weight in one]
+        total = one
+        for _ in range(shares - 1):
+            total = [
+                mpmath.fsum(
+                    total[i] * one[k - i + radius]
+                    for i in range(max(0, k - radius), min(2 * radius, k + radius) + 1)
+                )
+                for k in range(2 * radius + 1)
+            ]
+        tv = hellinger = mpmath.mpf(0)
+        for k in range(-radius, radius + 1):
+            p, q = total[k + radius], rounded_gaussian_pmf(k, variance)
+            tv += abs(p - q) / 2
+            hellinger += (mpmath.sqrt(p) - mpmath.sqrt(q)) ** 2
+        return float(tv), float(hellinger)
+
+
+def solved_noise(diagonals: list[float], fresh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """C^-1 Z for the banded lower triangular Toeplitz C, by a dense solve."""
+    rounds = len(fresh)
+    matrix = np.zeros((rounds, rounds))
+    for m, value in enumerate(diagonals):
+        matrix += np.diag(np.full(rounds - m, value), -m) if m < rounds else 0.0
+    return np.linalg.solve(matrix, fresh)

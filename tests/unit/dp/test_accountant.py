@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from dp_accounting import pld, rdp
 from reference import dp as reference
+from scipy import stats
 
 from fedpriv.dp import (
     PoissonGaussian,
@@ -23,7 +24,7 @@ from fedpriv.dp import (
     skellam_gaussian_tv,
     skellam_rdp,
 )
-from fedpriv.dp.accountant import _coarsened
+from fedpriv.dp.accountant import coarsened
 from fedpriv.dp.gaussian_rdp import ORDERS, sampled_gaussian_rdp
 from fedpriv.errors import UnsafeParameters, UsageError
 
@@ -180,12 +181,12 @@ def test_merging_keys_makes_each_event_at_least_as_bad() -> None:
         (float(z), float(q)): 1
         for z, q in zip(rng.uniform(0.5, 3, 500), rng.uniform(1e-4, 1, 500), strict=True)
     }
-    merged = _coarsened(groups)
+    merged = coarsened(groups)
     assert sum(merged.values()) == 500
     for z, q in groups:
         assert any(a <= z and b >= q and a >= z * 0.98 and b <= q * 1.02 for a, b in merged)
     few = dict(list(groups.items())[:64])
-    assert _coarsened(few) == few
+    assert coarsened(few) == few
 
 
 def test_two_hundred_distinct_rounds_with_epsilon_after_each_take_seconds() -> None:
@@ -221,3 +222,14 @@ def test_ten_thousand_rounds_one_by_one_cost_what_they_cost_at_once() -> None:
     for _ in range(10_000):
         spent.add(event)
     assert spent.epsilon(1e-5) == pytest.approx(epsilon_rdp([(event, 10_001)], 1e-5), rel=1e-9)
+
+
+@pytest.mark.parametrize(("sigma", "rate"), [(0.7, 0.05), (1.1, 0.3), (3.0, 1.0)])
+def test_the_gaussian_renyi_curve_is_never_below_the_integral(sigma: float, rate: float) -> None:
+    for index in (9, list(ORDERS).index(3.0), list(ORDERS).index(12.0)):
+        order = float(ORDERS[index])
+        x = np.linspace(-14 * sigma - 1, 14 * sigma + order + 1, 200_001)
+        noise = stats.norm.pdf(x, 0, sigma) * (x[1] - x[0])
+        mixture = (1 - rate) * noise + rate * stats.norm.pdf(x, 1, sigma) * (x[1] - x[0])
+        exact = max(reference.renyi(mixture, noise, order), reference.renyi(noise, mixture, order))
+        assert exact * (1 - 1e-7) - 1e-9 <= sampled_gaussian_rdp(sigma, rate)[index] <= exact * 1.05 + 1e-6

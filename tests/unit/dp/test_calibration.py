@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from fedpriv.dp import epsilon_for, noise_multiplier, rounds_for, sampling_rate_for
+from fedpriv.dp import (
+    batch_for,
+    epsilon_for,
+    frontier,
+    noise_multiplier,
+    rounds_for,
+    sampling_rate_for,
+)
 from fedpriv.errors import UnsafeParameters, UsageError
 
 N = 10_630
@@ -57,6 +66,43 @@ def test_the_sampling_rate_is_the_largest_that_fits() -> None:
     rate = sampling_rate_for(3.0, 1e-5, 0.9351, 50)
     assert epsilon_for(0.9351, rate, 50, 1e-5) <= 3.0 < epsilon_for(0.9351, rate * 1.0005, 50, 1e-5)
     assert sampling_rate_for(8.0, 1e-5, 100.0, 10) == 1.0
+
+
+@pytest.mark.parametrize(("z", "records"), [(2.0, 37), pytest.param(0.9351, N, marks=pytest.mark.slow)])
+def test_the_batch_is_the_largest_that_fits(z: float, records: int) -> None:
+    batch = batch_for(3.0, 1e-5, z, 20, records)
+    assert 0 < batch < records
+    assert epsilon_for(z, batch / records, 20, 1e-5) <= 3.0
+    assert epsilon_for(z, (batch + 1) / records, 20, 1e-5) > 3.0
+
+
+def test_a_batch_of_all_records_or_of_none() -> None:
+    assert batch_for(8.0, 1e-5, 100.0, 10, records=3) == 3
+    assert batch_for(0.1, 1e-5, 5.0, 1, records=1) == 0
+    with pytest.raises(UsageError, match="records"):
+        batch_for(1.0, 1e-5, 1.0, 10, records=0)
+
+
+def test_every_point_of_the_frontier_is_inside_its_budget_and_near_the_least_noise() -> None:
+    points = frontier([1.0, 8.0], [10, 200], 0.05, 1e-5)
+    assert [(point.rounds, point.epsilon) for point in points] == [(10, 1), (10, 8), (200, 1), (200, 8)]
+    for point in points:
+        assert epsilon_for(point.noise_multiplier, 0.05, point.rounds, 1e-5, interval=1e-3) <= point.epsilon
+        lower = 0.985 * point.noise_multiplier
+        assert epsilon_for(lower, 0.05, point.rounds, 1e-5, interval=1e-3) > point.epsilon
+
+
+def test_a_frontier_says_where_no_noise_is_enough_and_what_it_cannot_do() -> None:
+    assert frontier([1e-4], [10_000], 1.0, 1e-9)[0].noise_multiplier == math.inf
+    assert frontier([1.0], [10], 1.0, 1e-5)[0].noise_multiplier == pytest.approx(11.9)
+    for epsilons, rounds, rate in (
+        ([0.0], [1], 0.1),
+        ([1.0], [0], 0.1),
+        ([1.0], [1], 0.0),
+        ([1.0] * 257, [1], 0.1),
+    ):
+        with pytest.raises(UsageError):
+            frontier(epsilons, rounds, rate, 1e-5)
 
 
 def test_a_budget_that_no_noise_can_meet_is_refused() -> None:
