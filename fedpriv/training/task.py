@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from fedpriv.errors import DataError, UsageError
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from fedpriv.training.prefix import FrozenPrefix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +80,8 @@ class SequenceClassification:
         self.max_length = max_length
         self.classes = int(model.config.num_labels)  # type: ignore[union-attr, arg-type]
         self._pad = int(tokenizer.pad_token_id)
+        self.prefixes: list[FrozenPrefix] = []
+        """Hidden states that are known already; empty unless ``keep_prefixes`` found something to keep."""
 
     def encode(self, texts: Sequence[str], labels: Sequence[int] | NDArray[np.int64]) -> Encoded:
         """Texts cut to ``max_length`` tokens; labels are class numbers.
@@ -111,15 +115,17 @@ class SequenceClassification:
         labels = torch.from_numpy(encoded.labels[indices]).to(logits.device)
         return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
 
-    def logits(self, encoded: Encoded, indices: NDArray[np.int64]) -> torch.Tensor:
-        """Shape (b, classes), float32."""
+    def logits(self, encoded: Encoded, indices: NDArray[np.int64], *, whole: bool = False) -> torch.Tensor:
+        """Shape (b, classes), float32; ``whole``: from the embeddings on, whatever is known already."""
         import torch
 
         ids, mask = encoded.padded(indices, self._pad)
         device = next(self.model.parameters()).device
-        output = self.model(
-            input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
-        )
+        prefix = None if whole else next((kept for kept in self.prefixes if kept.covers(encoded)), None)
+        with nullcontext() if prefix is None else prefix.standing_in(indices):
+            output = self.model(
+                input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
+            )
         logits: torch.Tensor = output.logits
         return logits.float()
 
