@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := runs/quickstart
 LEDGER := runs/quickstart-ledger
+# Test processes side by side; each file stays in one of them.
+JOBS ?= 2
+TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
 
 .PHONY: install demo test check lint clean
 .DELETE_ON_ERROR:
@@ -36,10 +39,10 @@ lint: install
 	$(BIN)/lint-imports
 
 test: lint
-	OMP_NUM_THREADS=2 $(BIN)/pytest
+	$(TESTS)
 
 check: lint
-	OMP_NUM_THREADS=2 $(BIN)/pytest -m 'not slow'
+	$(TESTS) -m 'not slow'
 
 clean:
 	rm -rf $(VENV) build dist runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

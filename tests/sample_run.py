@@ -39,12 +39,17 @@ def make_run(
     lost: tuple[int, ...] = (),
     voided: tuple[int, ...] = (),
     shape: tuple[int, int, int] = (8, 6, 1),
+    levels: tuple[int, ...] = (),
+    people: tuple[int, str] = (1, "unknown"),
+    stage: str = "upload",
     name: str = "quickstart",
 ) -> Path:
     """Write a run of ``done`` of ``rounds`` rounds (all, when left out) into ``root`` and return its folder.
 
     ``lost`` rounds are reserved and never released; ``voided`` ones are taken back.  ``shape`` holds the
-    clients, the fewest survivors and the colluders.
+    clients, the fewest survivors and the colluders, ``levels`` the survivors at which noise is removed.
+    ``people`` says how many records one person has and whether nobody has some at two clients; ``stage`` is
+    where clients vanish.
     """
     done = rounds if done is None else done
     clients, fewest, colluders = shape
@@ -57,8 +62,10 @@ def make_run(
         sensitivity=2**21,
         dimension=75_000,
         sampling_rate=512 / 10_700,
+        levels=levels,
     )
-    plan = _plan(noise, aggregator, rounds, epsilon)
+    plan = _plan(noise, aggregator, rounds, epsilon) | _people(noise, rounds, *people)
+    plan["allow_large_epsilon"] = epsilon >= dp.LARGE_EPSILON
     folder = root / name
     folder.mkdir(parents=True)
     run_id = hashlib.sha256(str(folder.name).encode()).hexdigest()[:32]
@@ -75,7 +82,7 @@ def make_run(
             counted += 1
             if round_ in lost:
                 continue
-            line = _line(noise, round_, counted)
+            line = _line(noise, round_, counted, stage)
             released = {
                 "survivors": line["survivors"],
                 "realised_multiplier": line["realised_multiplier"],
@@ -164,6 +171,7 @@ def _plan(noise: dp.NoisePlan, aggregator: str, rounds: int, epsilon: float) -> 
         "sensitivity": noise.sensitivity,
         "client_bound": 2**27,
         "dimension": noise.dimension,
+        "levels": list(noise.levels),
         "share_variance": str(noise.share_variance),
         "server_variance": str(noise.server_variance),
         "epsilon_pld": spent,
@@ -191,6 +199,21 @@ def _plan(noise: dp.NoisePlan, aggregator: str, rounds: int, epsilon: float) -> 
     }
 
 
+def _people(noise: dp.NoisePlan, rounds: int, records: int, disjointness: str) -> dict[str, Any]:
+    local, event = noise.trust == "local", noise.event()
+    everybody = {str(client): (event, rounds) for client in range(noise.clients)}
+    return {
+        "disjointness": disjointness,
+        "person_records": records,
+        "epsilon_person": None
+        if records == 1
+        else dp.epsilon_of_units(event, rounds, records, DELTA, apart=noise.clients if local else 1),
+        "epsilon_everywhere": dp.epsilon_everywhere(everybody, DELTA)
+        if local and disjointness == "unknown"
+        else None,
+    }
+
+
 @lru_cache(maxsize=64)
 def _epsilon(event: dp.Event | None, rounds: int) -> float | None:
     if event is None:
@@ -201,13 +224,13 @@ def _epsilon(event: dp.Event | None, rounds: int) -> float | None:
         return None
 
 
-def _line(noise: dp.NoisePlan, round_: int, counted: int) -> dict[str, Any]:
+def _line(noise: dp.NoisePlan, round_: int, counted: int, stage: str) -> dict[str, Any]:
     absent = {1 + round_ * 5 % noise.clients} if round_ % 3 == 0 else set()
     survivors = [client for client in range(1, noise.clients + 1) if client not in absent]
     return {
         "round": round_,
         "survivors": survivors,
-        "dropped": [[client, "upload"] for client in absent],
+        "dropped": [[client, stage] for client in absent],
         "realised_multiplier": noise.realised_multiplier(len(survivors)),
         "epsilon_rdp": dp.epsilon_rdp([(noise.event(), counted)], DELTA),
         "accuracy": 0.74 - 0.23 / (1 + 0.35 * round_) if round_ % 2 == 0 else None,

@@ -25,6 +25,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from fedpriv.cli.tables import print_table
+
 if TYPE_CHECKING:
     from fedpriv.federation.observer import RoundRecord, RunResult
     from fedpriv.federation.plan import Plan
@@ -85,6 +87,8 @@ class _Progress(ABC):
     def started(self, plan: Plan, resumed_from: int) -> None:
         self._rounds, self._done = plan.rounds, resumed_from
         self.note(plan.guarantee)
+        if plan.large_epsilon:
+            self.note(f"LARGE ε: up to {plan.epsilon:g} is allowed, which protects next to nothing")
         if plan.insecure:
             self.note(_INSECURE)
         if resumed_from:
@@ -165,7 +169,8 @@ class Live(_Progress):
         self._progress.stop()
 
     def note(self, text: str) -> None:
-        self._console.print(escape(text), style="bold red" if text.startswith("INSECURE") else None)
+        loud = text.startswith(("INSECURE", "LARGE"))
+        self._console.print(escape(text), style="bold red" if loud else None)
 
     def started(self, plan: Plan, resumed_from: int) -> None:
         super().started(plan, resumed_from)
@@ -263,16 +268,7 @@ def print_budgets(rows: Sequence[dict[str, Any]]) -> None:
         )
         for row in rows
     ]
-    console = Console()
-    if console.is_terminal:
-        table = Table(*headings)
-        for line in cells:
-            table.add_row(*map(escape, line))
-        console.print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
-    for line in (headings, *cells):
-        print("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip())  # noqa: T201
+    print_table(headings, cells)
 
 
 def upward(epsilon: float) -> str:

@@ -29,9 +29,16 @@ from fedpriv.dp.events import (
     variance_for,
 )
 from fedpriv.dp.group import epsilon_group
-from fedpriv.dp.limits import check_delta_for_records, check_epsilon, check_relation, check_sampling
+from fedpriv.dp.limits import (
+    LARGE_EPSILON,
+    check_delta_for_records,
+    check_epsilon,
+    check_relation,
+    check_sampling,
+)
 from fedpriv.dp.matrix import CorrelatedNoise, banded_sqrt
 from fedpriv.dp.mechanisms import Adversary, NoisePlan, Trust, removal_levels, share_excess
+from fedpriv.dp.planned import epsilon_everywhere, epsilon_of_units, frontier_around
 from fedpriv.dp.registry import event_from_dict, event_to_dict
 from fedpriv.dp.round_events import RoundEvents
 from fedpriv.dp.running import RunningEpsilon
@@ -53,6 +60,7 @@ __all__ = [
     "Counted",
     "Event",
     "FrontierPoint",
+    "LARGE_EPSILON",
     "MAX_VARIANCE",
     "NoisePlan",
     "PoissonDiscreteGaussian",
@@ -79,15 +87,18 @@ __all__ = [
     "discrete_gaussian_rdp",
     "discrete_gaussian_tv",
     "epsilon_discrete_gaussian_rdp",
+    "epsilon_everywhere",
     "epsilon_for",
     "epsilon_group",
     "epsilon_local",
+    "epsilon_of_units",
     "epsilon_pld",
     "epsilon_rdp",
     "epsilon_skellam_rdp",
     "event_from_dict",
     "event_to_dict",
     "frontier",
+    "frontier_around",
     "hellinger_squared",
     "noise_components",
     "noise_multiplier",

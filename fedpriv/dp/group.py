@@ -32,13 +32,15 @@ _BUCKETS: Final = 1 << 18
 _LARGEST_EXPONENT: Final = 600.0
 
 
-def epsilon_group(counted: Counted, k: int, delta: float) -> float:
+def epsilon_group(counted: Counted, k: int, delta: float, *, interval: float = FINAL_INTERVAL) -> float:
     """Return the epsilon at ``delta`` of counted events for ``k`` units added or removed together.
 
     Valid for events fixed in advance, like `epsilon_pld`, of which it is the value at k = 1.
 
     Args:
         k: size of the group, 1 to 1000; for records of one person, how many at most.
+        interval: width of a privacy-loss bucket, wider where a group's losses need it; the result is an upper
+            bound at any width.
 
     Raises:
         UsageError: k or delta (from 1e-12 on) out of range.
@@ -53,12 +55,12 @@ def epsilon_group(counted: Counted, k: int, delta: float) -> float:
     if not 1 <= k <= _LARGEST_GROUP:
         raise UsageError(f"the group has {k} members; figures are given for 1 to {_LARGEST_GROUP}")
     if k == 1:
-        return epsilon_pld(counted, delta)
+        return epsilon_pld(counted, delta, interval=interval)
     bounds = []
     reasons: list[UnsafeParameters] = []
     for bound in (_by_mixture, _by_rule):
         try:
-            bounds.append(bound(counted, k, delta))
+            bounds.append(bound(counted, k, delta, interval))
         except UnsafeParameters as error:
             reasons.append(error)
     if not bounds:
@@ -66,12 +68,12 @@ def epsilon_group(counted: Counted, k: int, delta: float) -> float:
     return min(bounds)
 
 
-def _by_mixture(counted: Counted, k: int, delta: float) -> float:
+def _by_mixture(counted: Counted, k: int, delta: float, least: float = FINAL_INTERVAL) -> float:
     """The composed mixtures of Gaussians; without sampling, Gaussians of k times the sensitivity."""
     groups, slack = grouped(counted)
     keys = coarsened(groups)
     spans = [loss_span(k, z, q) for z, q in keys if q < 1.0]
-    interval = max([FINAL_INTERVAL, *(span / _BUCKETS for span in spans)])
+    interval = max([least, *(span / _BUCKETS for span in spans)])
     total: Any = None
     for (z, q), count in sorted(keys.items()):
         once = (
@@ -86,9 +88,9 @@ def _by_mixture(counted: Counted, k: int, delta: float) -> float:
     return with_slack(lambda left: float(total.get_epsilon_for_delta(left)), slack, delta)
 
 
-def _by_rule(counted: Counted, k: int, delta: float) -> float:
+def _by_rule(counted: Counted, k: int, delta: float, interval: float = FINAL_INTERVAL) -> float:
     """The least k eps found whose delta(eps) (e^{k eps} - 1) / (e^eps - 1) stays within ``delta``."""
-    total, slack = composed(counted, FINAL_INTERVAL)
+    total, slack = composed(counted, interval)
     if total is None:
         return 0.0
 

@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,15 @@ class Checkpoint:
     """The model and the optimiser after ``round`` rounds, and the ledger's head at that time.
 
     ``parameters`` is float32, shape ``(dimension,)``; ``head`` is the hash of the last row of the data set's
-    chain, so that a ledger which went back in time is noticed.
+    chain, so that a ledger which went back in time is noticed.  ``local`` is what the clients' work keeps
+    between rounds, the clipping norm where it moves.
     """
 
     round: int
     parameters: NDArray[np.float32]
     optimizer: Mapping[str, Any]
     head: str
+    local: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint to ``path``, all or nothing."""
@@ -56,6 +58,7 @@ class Checkpoint:
             "parameters": self.parameters,
             "head": np.str_(self.head),
             **{f"optimizer.{key}": np.asarray(value) for key, value in self.optimizer.items()},
+            **{f"local.{key}": np.asarray(value) for key, value in self.local.items()},
         }
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
@@ -70,18 +73,23 @@ class Checkpoint:
         """
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-                prefix = "optimizer."
                 return cls(
                     round=int(stored["round"]),
                     parameters=stored["parameters"],
-                    optimizer={key[len(prefix) :]: stored[key] for key in stored if key.startswith(prefix)},
+                    optimizer=_under("optimizer.", stored),
                     head=str(stored["head"]),
+                    local=_under("local.", stored),
                 )
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise IntegrityError(
                 f"the checkpoint {path} cannot be read: {error}",
                 hint="start a new run; what this one spent stays in the ledger",
             ) from None
+
+
+def _under(prefix: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored arrays whose names begin with ``prefix``, without it."""
+    return {key.removeprefix(prefix): stored[key] for key in stored if key.startswith(prefix)}
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -15,10 +15,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from fedpriv.crypto.digest import canonical_json, digest
-from fedpriv.federation.config_rules import cross_check, least_survivors
+from fedpriv.federation.config_rules import Work, cross_check, kind_of_work, least_survivors
 from fedpriv.federation.config_tables import (
     Budget,
     Data,
+    Local,
     Model,
     Partition,
     Peft,
@@ -54,6 +55,7 @@ class Config(Table):
     data: Data
     partition: Partition
     privacy: Privacy
+    local: Local = Local()
     secagg: SecAgg = SecAgg()
     server: Server = Server()
     training: Training = Training()
@@ -66,8 +68,10 @@ class Config(Table):
     def _check(self) -> Self:
         cross_check(
             unit=self.unit,
+            trust=self.trust,
             aggregator=self.aggregator,
             privacy=self.privacy,
+            local=self.local,
             data=self.data,
             partition=self.partition,
             secagg=self.secagg,
@@ -92,6 +96,23 @@ class Config(Table):
     def base(self) -> Path:
         """The folder that relative paths in the configuration start from."""
         return self._base
+
+    @property
+    def work(self) -> Work:
+        """What a client puts into a round's sum, see :func:`fedpriv.federation.config_rules.kind_of_work`."""
+        return kind_of_work(self.unit, self.trust, self.local)
+
+    @property
+    def local_epochs(self) -> int | None:
+        """Passes of a client over its records in a round; None where steps are counted."""
+        if self.work == "update" and self.local.steps is None:
+            return self.local.epochs or 1
+        return None
+
+    @property
+    def local_steps(self) -> int | None:
+        """Steps of a client in a round; None where passes are counted."""
+        return None if self.local_epochs is not None else self.local.steps or 1
 
     def min_survivors(self, clients: int) -> int:
         """Fewest of ``clients`` whose sum a round accepts, given or the least safe number.

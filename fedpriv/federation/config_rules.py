@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-from fedpriv.errors import ConfigError
-from fedpriv.federation.config_tables import Data, Partition, Privacy, SecAgg
+from typing import Literal
 
-__all__ = ["MASKED_MINIMUM", "cross_check", "least_survivors"]
+from fedpriv import dp
+from fedpriv.errors import ConfigError, UnsafeParameters
+from fedpriv.federation.config_tables import Data, Local, Partition, Privacy, SecAgg
+
+__all__ = ["MASKED_MINIMUM", "Work", "cross_check", "kind_of_work", "least_survivors"]
+
+Work = Literal["gradients", "steps", "update"]
+"""``gradients``: the sampled records' clipped gradients, one step; ``steps``: several such steps, each with
+the client's own noise; ``update``: how far plain local training led, clipped as a whole."""
 
 MASKED_MINIMUM = 3
 """Fewest clients of a masked sum: with two, each learns the other's update from the result."""
 
 
 def cross_check(
-    *, unit: str, aggregator: str, privacy: Privacy, data: Data, partition: Partition, secagg: SecAgg
+    *,
+    unit: str,
+    trust: str,
+    aggregator: str,
+    privacy: Privacy,
+    local: Local,
+    data: Data,
+    partition: Partition,
+    secagg: SecAgg,
 ) -> None:
     """What two keys get wrong together, and what this version does not offer."""
-    if unit == "client":
-        raise ConfigError(
-            "`unit` is 'client', which is not available in this version",
-            key="unit",
-            hint='use `unit = "record"`: the guarantee then holds for each single record',
-        )
     if aggregator == "ckks":
         raise ConfigError(
             "`aggregator` is 'ckks', which is not available in this version",
             key="aggregator",
             hint='use `aggregator = "masked"`: the server then learns the sum and nothing else',
         )
-    _check_privacy(privacy)
+    work = kind_of_work(unit, trust, local)
+    _check_epsilon(privacy)
+    _check_local(work, local)
+    _check_mechanism(unit, trust, privacy)
+    if work == "update":
+        _check_update(unit, privacy, partition)
+    else:
+        _check_privacy(privacy)
     _check_data(data)
     _check_partition(partition)
     if partition.clients is not None:
-        least_survivors(aggregator, secagg, partition.clients)
+        least_survivors(aggregator, secagg, -(-partition.clients // (privacy.bands or 1)))
+
+
+def kind_of_work(unit: str, trust: str, local: Local) -> Work:
+    """What a client puts into a round's sum, by unit, trust and number of local steps.
+
+    Several steps of a record's unit can each carry noise of their own only where that noise is enough alone
+    (``local``); else the whole update is clipped.
+    """
+    if unit == "client":
+        return "update"
+    if local.epochs is None and local.steps in (None, 1):
+        return "gradients"
+    return "steps" if trust == "local" else "update"
 
 
 def least_survivors(aggregator: str, secagg: SecAgg, clients: int) -> int:
@@ -63,23 +92,128 @@ def least_survivors(aggregator: str, secagg: SecAgg, clients: int) -> int:
     return given
 
 
+def _check_epsilon(privacy: Privacy) -> None:
+    try:
+        dp.check_epsilon(privacy.epsilon, allow_large=privacy.allow_large_epsilon)
+    except UnsafeParameters as error:
+        raise ConfigError(
+            f"`privacy.epsilon` is {privacy.epsilon:g}: {error}",
+            key="privacy.epsilon",
+            hint=f"stay below {dp.LARGE_EPSILON:g}, or set `privacy.allow_large_epsilon = true`, which the "
+            "report says first",
+        ) from None
+
+
+def _check_local(work: Work, local: Local) -> None:
+    if local.steps is not None and local.epochs is not None:
+        raise ConfigError(
+            "`local.steps` and `local.epochs` are both set",
+            key="local.epochs",
+            hint="a client takes a number of steps or a number of passes over its records, not both",
+        )
+    if work == "steps" and local.epochs is not None:
+        raise ConfigError(
+            "`local.epochs` is set, and noisy local steps sample their records instead of passing over them",
+            key="local.epochs",
+            hint="set `local.steps`",
+        )
+    if work != "update":
+        for key in ("record_cap", "expected_weight"):
+            if getattr(local, key) is not None:
+                raise ConfigError(
+                    f"`local.{key}` is set, and weights are for whole updates: here records are summed, "
+                    "each with the same weight",
+                    key=f"local.{key}",
+                    hint='leave it out, or use `unit = "client"`',
+                )
+
+
+def _check_mechanism(unit: str, trust: str, privacy: Privacy) -> None:
+    if privacy.mechanism != "banded-matrix":
+        if privacy.bands is not None:
+            raise ConfigError(
+                "`privacy.bands` is set, and `privacy.mechanism` is not 'banded-matrix'",
+                key="privacy.bands",
+                hint='leave it out, or set `privacy.mechanism = "banded-matrix"`',
+            )
+        return
+    if trust != "central":
+        raise ConfigError(
+            f"`privacy.mechanism` is 'banded-matrix' under trust = {trust!r}: its noise is correlated over "
+            "rounds, and what a client that vanished owes to later rounds cannot be added by the others",
+            key="privacy.mechanism",
+            hint='use `trust = "central"`, or `mechanism = "skellam"`',
+        )
+    if unit != "client":
+        raise ConfigError(
+            "`privacy.mechanism` is 'banded-matrix' with unit = 'record': it bounds how often a unit takes "
+            "part, which sampled records do not keep to",
+            key="privacy.mechanism",
+            hint='use `unit = "client"`, or `mechanism = "skellam"`',
+        )
+    if privacy.bands is None:
+        raise ConfigError(
+            "`privacy.bands` is missing: the banded matrix mechanism needs it",
+            key="privacy.bands",
+            hint="set it to the number of cohorts that take turns; 4 to 16 is usual",
+        )
+    if privacy.adaptive_clip is not None:
+        raise ConfigError(
+            "`privacy.adaptive_clip` is set under 'banded-matrix': noise that later rounds take back needs "
+            "one scale for all rounds",
+            key="privacy.adaptive_clip",
+            hint='leave it out, or use `mechanism = "skellam"`',
+        )
+
+
+def _check_update(unit: str, privacy: Privacy, partition: Partition) -> None:
+    """Where whole updates are clipped no record is sampled, and the unit's own number bounds delta."""
+    for key in ("expected_batch", *(("records",) if unit == "client" else ())):
+        if getattr(privacy, key) is not None:
+            raise ConfigError(
+                f"`privacy.{key}` is set, and no record is sampled: each client's whole update is clipped, "
+                "and no amplification by sampling is claimed",
+                key=f"privacy.{key}",
+                hint="leave it out; `local.batch` is the batch of a local step",
+            )
+    count = partition.clients if unit == "client" else privacy.records
+    if count is not None:
+        _check_delta(privacy.delta, count, f"{unit}s")
+
+
 def _check_privacy(privacy: Privacy) -> None:
+    if privacy.adaptive_clip is not None:
+        raise ConfigError(
+            "`privacy.adaptive_clip` is set, and the gradients of records have a fixed clip",
+            key="privacy.adaptive_clip",
+            hint='leave it out, or use `unit = "client"`',
+        )
+    if privacy.expected_batch is None:
+        raise ConfigError(
+            "`privacy.expected_batch` is missing",
+            key="privacy.expected_batch",
+            hint="set it: expected records a step, over all clients",
+        )
     if privacy.records is None:
         return
-    if privacy.delta >= 1 / privacy.records:
-        raise ConfigError(
-            f"`privacy.delta` is {privacy.delta:g}, too large for {privacy.records} records: "
-            f"it must be below 1/records = {1 / privacy.records:.3g}",
-            key="privacy.delta",
-            hint=f"use {_power_of_ten_below(privacy.records):g} or smaller: with 1/records, "
-            "publishing one record picked at random would count as private",
-        )
+    _check_delta(privacy.delta, privacy.records, "records")
     if privacy.expected_batch > privacy.records:
         raise ConfigError(
             f"`privacy.expected_batch` is {privacy.expected_batch:g}, "
             f"more than `privacy.records` ({privacy.records})",
             key="privacy.expected_batch",
             hint="it is the expected number of records a round over all clients; 2 to 10 % of them is usual",
+        )
+
+
+def _check_delta(delta: float, count: int, units: str) -> None:
+    if delta >= 1 / count:
+        raise ConfigError(
+            f"`privacy.delta` is {delta:g}, too large for {count} {units}: "
+            f"it must be below 1/{units} = {1 / count:.3g}",
+            key="privacy.delta",
+            hint=f"use {_power_of_ten_below(count):g} or smaller: with 1/{units}, "
+            f"publishing one {units[:-1]} picked at random would count as private",
         )
 
 

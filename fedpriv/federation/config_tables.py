@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
+    "AdaptiveClipping",
     "Budget",
     "Data",
+    "Local",
     "Model",
     "Partition",
     "Peft",
@@ -115,6 +117,11 @@ class Data(Table):
         description="labels that are kept, in order; rows with other labels are left out; default: all",
     )
     test: TestData = Field(default=TestData(fraction=0.2), description="the held-out data")
+    disjointness: Literal["asserted", "unknown"] = Field(
+        default="unknown",
+        description="asserted: it is stated that nobody has records at two clients; under trust = local, "
+        "unknown also prices a record at every client",
+    )
 
 
 class Partition(Table):
@@ -131,13 +138,56 @@ class Partition(Table):
     alpha: _Positive = Field(default=1.0, description="dirichlet: small values make the clients differ more")
 
 
+class AdaptiveClipping(Table):
+    """``[privacy.adaptive_clip]``: the clip follows a quantile of the updates' norms (1905.03871)."""
+
+    quantile: _Fraction = Field(
+        default=0.5, description="share of the updates that should be within the clip"
+    )
+    learning_rate: _Positive = Field(default=0.2, description="step in the logarithm of the clip, a round")
+    share: _Fraction = Field(
+        default=0.05, description="part of each round's privacy cost that the quantile may take"
+    )
+
+
 class Privacy(Table):
     """``[privacy]``: the guarantee, and what calibrates the noise."""
 
     epsilon: _Positive = Field(description="the epsilon that the whole run may cost")
-    delta: _Fraction = Field(description="the delta of the guarantee; below 1 / number of records")
-    clip: _Positive = Field(default=1.0, description="l2 bound of one record's gradient")
-    expected_batch: _Positive = Field(description="expected records a round, over all clients")
+    delta: _Fraction = Field(
+        description="the delta of the guarantee; below 1 / number of records, or of clients for that unit"
+    )
+    allow_large_epsilon: bool = Field(
+        default=False, description="allows an epsilon of 20 or more, which the report then says first"
+    )
+    person_records: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="most records of one person, over all clients; above 1, the plan and the report say what "
+        "such a person is promised",
+    )
+    clip: _Positive = Field(
+        default=1.0,
+        description="l2 bound of one record's gradient, or of one client's update; the first one with "
+        "adaptive_clip",
+    )
+    adaptive_clip: AdaptiveClipping | None = Field(
+        default=None, description="lets the clip of whole updates follow a quantile of their norms"
+    )
+    mechanism: Literal["skellam", "banded-matrix"] = Field(
+        default="skellam",
+        description="skellam: fresh noise a round; banded-matrix: noise that partly cancels over rounds",
+    )
+    bands: int | None = Field(
+        default=None,
+        ge=2,
+        le=1000,
+        description="banded-matrix: rounds with correlated noise; a client takes part in one of them",
+    )
+    expected_batch: _Positive | None = Field(
+        default=None, description="expected records a step, over all clients; where records are sampled"
+    )
     records: int | None = Field(
         default=None,
         ge=1,
@@ -151,6 +201,29 @@ class Privacy(Table):
         ge=0,
         lt=2**63,
         description="makes the noise reproducible and the run INSECURE; for tests only",
+    )
+
+
+class Local(Table):
+    """``[local]``: what a client does by itself between two sums; one step on a sampled batch by default."""
+
+    steps: int | None = Field(
+        default=None, ge=1, le=100_000, description="steps between two sums; default: 1, or one epoch"
+    )
+    epochs: int | None = Field(
+        default=None, ge=1, le=1000, description="passes over the client's records, in place of steps"
+    )
+    batch: int = Field(default=16, ge=1, le=65_536, description="records of one local step of plain SGD")
+    learning_rate: _Positive = Field(default=0.1, description="step size of the local steps")
+    optimizer: Literal["sgd"] = Field(default="sgd", description="the optimiser of the local steps")
+    record_cap: int | None = Field(
+        default=None,
+        ge=1,
+        description="public cap: a client weighs min(1, its records / record_cap); default: all weigh 1",
+    )
+    expected_weight: _Positive | None = Field(
+        default=None,
+        description="public expected sum of the weights, by which the sum is divided; default: the clients",
     )
 
 
@@ -168,8 +241,18 @@ class SecAgg(Table):
         ge=1,
         description="fewest clients whose sum a round accepts; default: the least safe number",
     )
+    graph: Literal["complete", "sparse"] = Field(
+        default="complete",
+        description="complete: every two clients share masks; sparse: each with some others only, for "
+        "hundreds of clients, of which few may vanish",
+    )
     max_colluders: int = Field(
         default=1, ge=0, description="clients that may share what they know with the server"
+    )
+    remove_excess: bool = Field(
+        default=True,
+        description="under trust = distributed, take off the noise that the survivors turn out not to need; "
+        "costs the drawing of it, by the clients and once more by the server",
     )
 
 
@@ -190,6 +273,17 @@ class Training(Table):
         default=32, ge=1, le=65_536, description="records in memory at once; not the batch of a step"
     )
     engine: Literal["opacus"] = Field(default="opacus", description="what takes gradients record by record")
+    prefix_memory: int = Field(
+        default=1024,
+        ge=0,
+        description="MiB for hidden states below the first trained block, computed once; 0: none are kept",
+    )
+    prefix_folder: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder that keeps them for later runs (they are the records in another form); "
+        "default: memory",
+    )
     evaluate_every: int = Field(
         default=5, ge=1, description="rounds between two evaluations on the held-out data"
     )

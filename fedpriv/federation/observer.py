@@ -17,7 +17,8 @@ class RoundRecord:
     """One finished round.
 
     ``dropped`` holds a pair ``(client, stage)`` for each client that vanished.  ``epsilon_pld`` and
-    ``epsilon_rdp`` are what the data set has spent so far, under the two views of the same events.
+    ``epsilon_rdp`` are what the data set has spent so far, under the two views of the same events.  ``clip``
+    is the clipping norm that the round used.
     """
 
     round: int
@@ -33,6 +34,7 @@ class RoundRecord:
     seconds: float
     bytes_per_client: int
     aggregate_digest: str
+    clip: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -7,15 +7,24 @@ because the plan is committed to the ledger before anything is released.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedpriv import dp
 from fedpriv.aggregation import Masked, Plain
 from fedpriv.encoding import FixedPoint
+from fedpriv.federation import plan_words
+from fedpriv.federation.adaptive_clip import AdaptiveClip
+from fedpriv.federation.cohorts import cohort
+from fedpriv.federation.config_rules import Work
 
-__all__ = ["Adversary", "Estimate", "Plan", "together_with"]
+__all__ = ["Adversary", "Estimate", "Noisy", "Plan"]
+
+Noisy = NDArray[np.int64] | NDArray[np.float64]
+"""A noisy sum in grid units: integers, or what was solved from the row of a matrix mechanism."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,17 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is fixed before the first round; ``dataset`` is the training records' fingerprint."""
+    """Everything that is fixed before the first round; ``dataset`` is the training records' fingerprint.
+
+    ``unit_key`` names the unit in the ledger: for clients with the digest of who has which records.
+    With ``bands`` the clients take turns in as many cohorts, drawn from the public ``seed``: ``noise`` and
+    ``aggregator`` are those of the largest, ``smaller`` is the aggregator of the others.
+    ``work`` says what a client puts into the sum, see :data:`fedpriv.federation.config_rules.Work`.
+    ``expected_batch`` is the public number by which a sum is divided: expected records, or the expected sum
+    of the clients' weights where whole updates are summed.
+    ``epsilon_person`` is what somebody with ``person_records`` records is promised, ``epsilon_everywhere``,
+    under ``local``, somebody with one at every client; None where no bound is shown, or none is asked for.
+    """
 
     dataset: str
     unit: str
@@ -61,6 +80,7 @@ class Plan:
     records_declared: bool
     grid: FixedPoint
     noise: dp.NoisePlan
+    events: dp.RoundEvents
     epsilon_pld: float
     epsilon_rdp: float
     tv_slack: float
@@ -69,16 +89,67 @@ class Plan:
     masks_per_client: int
     insecure: bool
     estimate: Estimate | None = None
+    unit_key: str = "record"
+    work: Work = "gradients"
+    local_steps: int | None = 1
+    local_epochs: int | None = None
+    adaptive_clip: AdaptiveClip | None = None
+    bands: int | None = None
+    all_clients: int = 0
+    smaller: Masked | Plain | None = None
+    seed: int = 0
+    disjointness: Literal["asserted", "unknown"] = "unknown"
+    person_records: int = 1
+    epsilon_person: float | None = None
+    epsilon_everywhere: float | None = None
+    allow_large_epsilon: bool = False
 
     @property
     def sampling_rate(self) -> float:
         """Probability with which a record takes part in a round."""
         return self.noise.sampling_rate
 
+    def members(self, round_: int) -> tuple[int, ...]:
+        """The clients that take part in a round, ascending."""
+        return cohort(
+            round_,
+            clients=self.all_clients or self.noise.clients,
+            cohorts=self.bands or 1,
+            seed=self.seed,
+        )
+
+    @property
+    def prepares(self) -> bool:
+        """Whether a round makes keys for the next: cohorts that take turns and sparse graphs cannot."""
+        aggregator = self.aggregator
+        return self.bands is None and (isinstance(aggregator, Plain) or aggregator.params.complete)
+
+    def in_model_units(self, noisy: Noisy) -> NDArray[np.float64]:
+        """Grid units as model units: ``noisy * 2**-scale_log2``, float64, same shape."""
+        return np.ldexp(noisy.astype(np.float64), -self.grid.scale_log2)
+
+    def aggregator_of(self, members: int) -> Masked | Plain:
+        """The aggregator of a cohort of this size."""
+        return self.aggregator if members == self.noise.clients or self.smaller is None else self.smaller
+
+    @property
+    def relation(self) -> str:
+        """Which two federations are neighbours."""
+        return "zero-out-one-client" if self.unit == "client" else self.noise.relation
+
     @property
     def event(self) -> dp.Event:
         """What one round is charged as."""
-        return self.noise.event()
+        return self.events.event()
+
+    def frontier(self) -> tuple[dp.FrontierPoint, ...]:
+        """The noise that other numbers of rounds and other ε would need; a second's work when first asked."""
+        return dp.frontier_around(self.event, self.rounds, self.epsilon, self.delta)
+
+    @property
+    def large_epsilon(self) -> bool:
+        """Whether the ε that is allowed is one that says next to nothing."""
+        return self.epsilon >= dp.LARGE_EPSILON
 
     @property
     def problems(self) -> list[str]:
@@ -94,85 +165,16 @@ class Plan:
     @property
     def guarantee(self) -> str:
         """The guarantee in one sentence: (ε, δ), unit, adjacency, against whom, under which condition."""
-        who = {
-            ("distributed", True): (
-                f"the server{together_with(self.noise.max_colluders)}, and everybody "
-                f"who receives the model, as long as at least "
-                f"{self.noise.min_survivors - self.noise.max_colluders} honest clients add their noise"
-            ),
-            ("distributed", False): (
-                "everybody who receives the model, but not the server, which sees every update "
-                "(aggregator = plain)"
-            ),
-            ("local", True): "everybody but the record's own client, the server included",
-            ("local", False): "everybody but the record's own client, the server included",
-            ("central", True): "everybody who receives the model, but not the server, which adds the noise",
-            (
-                "central",
-                False,
-            ): "everybody who receives the model, but not the server, which sees every update",
-        }[self.trust, self.aggregator.hides_updates]
-        return (
-            f"Whether any one record was in the training data or not changes what is seen by at most "
-            f"(ε = {_upward(self.epsilon_pld)}, δ = {self.delta:g}); this holds against {who}."
-        )
+        return plan_words.guarantee(self)
+
+    @property
+    def frontier_note(self) -> str:
+        """What the figures of :meth:`frontier` are, in one line."""
+        return plan_words.frontier_note(self)
 
     def lines(self) -> list[tuple[str, str]]:
         """The plan for a person: pairs of label and text."""
-        noise, grid = self.noise, self.grid
-        lines = [
-            ("guarantee", self.guarantee),
-            ("unit, trust, aggregator", f"{self.unit}, {self.trust}, {self.aggregator.name}"),
-            (
-                "rounds",
-                f"{self.rounds} of {self.expected_batch:g} records expected, each record with q = "
-                f"{self.sampling_rate:.5g} ({self.records:,} records, "
-                f"{'as declared' if self.records_declared else 'counted, and so public'})",
-            ),
-            (
-                "noise",
-                f"multiplier {noise.noise_multiplier:g} of clip {grid.clip:g}; each client adds a standard "
-                f"deviation of {math.sqrt(noise.share_variance) / 2.0**grid.scale_log2:.4g}",
-            ),
-            (
-                "ε under the plan",
-                f"{self.epsilon_pld:.4f} by PLD, {self.epsilon_rdp:.4f} by RDP, at δ = {self.delta:g}; "
-                f"allowed {self.epsilon:g}",
-            ),
-        ]
-        lines += [
-            (f"ε against {entry.adversary}", f"{_bound(entry.epsilon_pld)}: {entry.description}")
-            for entry in self.adversaries
-        ]
-        lines += [
-            (
-                "clients",
-                f"{noise.clients}; a round needs {noise.min_survivors} survivors and bears "
-                f"{noise.max_colluders} colluding",
-            ),
-            (
-                "encoding",
-                f"{noise.dimension:,} parameters in {grid.bits} bits, one unit is 2^{-grid.scale_log2}",
-            ),
-            (
-                "traffic",
-                f"{self.bytes_per_client_round:,} bytes sent per client and round; "
-                f"{self.masks_per_client} masks to expand",
-            ),
-        ]
-        if self.estimate is not None:
-            lines.append(
-                (
-                    "on this machine",
-                    f"about {_duration(self.estimate.seconds)}, "
-                    f"{self.estimate.memory_bytes / 2**20:,.0f} MiB of memory",
-                )
-            )
-        if self.insecure:
-            lines.append(
-                ("INSECURE", "privacy.insecure_seed is set: whoever knows it can take the noise off again")
-            )
-        return lines
+        return plan_words.lines(self)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; integers that may pass 2^53 as decimal strings."""
@@ -196,39 +198,31 @@ class Plan:
             "threshold": self.aggregator.threshold,
             "bits": grid.bits,
             "scale_log2": grid.scale_log2,
-            "sensitivity": grid.sensitivity,
+            "sensitivity": noise.sensitivity,
+            "work": self.work,
+            "local_steps": self.local_steps,
+            "local_epochs": self.local_epochs,
+            "bands": self.bands,
+            "clients_in_all": self.all_clients or noise.clients,
+            "adaptive_clip": None if self.adaptive_clip is None else asdict(self.adaptive_clip),
             "client_bound": grid.client_bound,
             "dimension": noise.dimension,
+            "levels": list(noise.levels),
             "share_variance": str(noise.share_variance),
             "server_variance": str(noise.server_variance),
             "epsilon_pld": self.epsilon_pld,
             "epsilon_rdp": self.epsilon_rdp,
             "tv_slack": self.tv_slack,
-            "relation": noise.relation,
+            "relation": self.relation,
             "bytes_per_client_round": self.bytes_per_client_round,
             "masks_per_client": self.masks_per_client,
             "guarantee": self.guarantee,
             "adversaries": [entry.to_dict() for entry in self.adversaries],
             "event": dp.event_to_dict(self.event),
             "insecure": self.insecure,
+            "allow_large_epsilon": self.allow_large_epsilon,
+            "disjointness": self.disjointness,
+            "person_records": self.person_records,
+            "epsilon_person": self.epsilon_person,
+            "epsilon_everywhere": self.epsilon_everywhere,
         }
-
-
-def together_with(colluders: int) -> str:
-    """The clients on the server's side, in words."""
-    if colluders == 0:
-        return ""
-    return f" together with up to {colluders} colluding client{'' if colluders == 1 else 's'}"
-
-
-def _upward(epsilon: float) -> str:
-    """Two decimals, never rounded down."""
-    return f"{math.ceil(epsilon * 100) / 100:.2f}"
-
-
-def _bound(epsilon: float | None) -> str:
-    return "no useful bound" if epsilon is None else _upward(epsilon)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import time
-
-import numpy as np
+import math
 
 from fedpriv import dp
 from fedpriv.aggregation import Masked, Plain
+from fedpriv.crypto import digest
+from fedpriv.data import fingerprint
 from fedpriv.encoding import FixedPoint
 from fedpriv.encoding.packing import packed_size
 from fedpriv.errors import UnsafeParameters
+from fedpriv.federation.banded import FineNoise
+from fedpriv.federation.cohorts import largest_cohort
 from fedpriv.federation.config import Config
-from fedpriv.federation.plan import Adversary, Estimate, Plan, together_with
+from fedpriv.federation.contribution import Contribution
+from fedpriv.federation.estimate import measured
+from fedpriv.federation.plan import Adversary, Plan
+from fedpriv.federation.plan_words import together_with
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.secagg import UPDATE, SecAggParams, Vector, round_cost
 
@@ -26,9 +31,6 @@ _WIDTHS = (32, 40, 48, 56)
 
 _NEXT_TO_FREE = 1.001
 """How much of ε the coupling's slack may cost before a finer grid is taken."""
-
-_FORWARD_SHARE = 1 / 3
-"""A forward pass, as a share of a forward and a backward pass."""
 
 
 def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = False) -> Plan:
@@ -46,15 +48,14 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
     work = work or prepare(config)
     privacy = config.privacy
     records = privacy.records or len(work.dataset.train)
-    rate = privacy.expected_batch / records
-    if rate > 1:
-        raise UnsafeParameters(
-            f"privacy.expected_batch = {privacy.expected_batch:g} is more than the {records:,} records",
-            hint="choose an expected_batch well below the number of records; 2 to 10 percent is usual",
-        )
-    grid, noise = _calibrate(config, work, rate)
-    counted = [(noise.event(), config.run.rounds)]
-    aggregator = _aggregator(config, grid, noise)
+    one = Contribution.of(config, records=records, clients=work.dataset.clients)
+    grid, noise = _calibrate(config, work, one)
+    events = one.events(noise)
+    counted = [(events.event(), config.run.rounds)]
+    aggregator = _aggregator(config, grid, noise, noise.clients)
+    smaller = None
+    if one.bands and work.dataset.clients % one.bands:
+        smaller = _aggregator(config, grid, noise, noise.clients - 1)
     sent, masks = _traffic(aggregator)
     return Plan(
         dataset=work.dataset.fingerprint,
@@ -64,32 +65,92 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
         rounds=config.run.rounds,
         epsilon=privacy.epsilon,
         delta=privacy.delta,
-        expected_batch=privacy.expected_batch,
+        expected_batch=one.divisor,
         records=records,
         records_declared=privacy.records is not None,
         grid=grid,
         noise=noise,
+        events=events,
         epsilon_pld=dp.epsilon_pld(counted, privacy.delta),
         epsilon_rdp=dp.epsilon_rdp(counted, privacy.delta),
-        tv_slack=config.run.rounds * dp.skellam_gaussian_tv(noise.event().noise_variance, noise.dimension),
-        adversaries=_adversaries(noise, aggregator, config.run.rounds, privacy.delta),
+        tv_slack=_slack(config, one, noise),
+        adversaries=_adversaries(events, aggregator, config.run.rounds, privacy.delta),
         bytes_per_client_round=sent,
         masks_per_client=masks,
         insecure=privacy.insecure_seed is not None,
-        estimate=_measure(work, config) if measure else None,
+        estimate=measured(work, config) if measure else None,
+        unit_key=_unit_key(config, work),
+        work=config.work,
+        local_steps=config.local_steps,
+        local_epochs=config.local_epochs,
+        adaptive_clip=one.adaptive_clip(config, grid),
+        bands=one.bands,
+        all_clients=work.dataset.clients,
+        smaller=smaller,
+        seed=config.run.seed,
+        disjointness=config.data.disjointness,
+        person_records=privacy.person_records,
+        epsilon_person=_person(config, events, clients=work.dataset.clients),
+        epsilon_everywhere=_everywhere(config, events, clients=work.dataset.clients),
+        allow_large_epsilon=privacy.allow_large_epsilon,
     )
 
 
-def _calibrate(config: Config, work: Workplace, rate: float) -> tuple[FixedPoint, dp.NoisePlan]:
+def _person(config: Config, events: dp.RoundEvents, *, clients: int) -> float | None:
+    """What somebody with several records is promised; None where nobody has them, or no bound is shown."""
+    records = config.privacy.person_records
+    if records == 1:
+        return None
+    return dp.epsilon_of_units(
+        events.event(),
+        config.run.rounds,
+        records if config.unit == "record" else min(records, clients),
+        config.privacy.delta,
+        apart=clients if config.trust == "local" else 1,
+    )
+
+
+def _everywhere(config: Config, events: dp.RoundEvents, *, clients: int) -> float | None:
+    """Under ``local``, what somebody with one record at every client is promised."""
+    if config.trust != "local" or config.data.disjointness == "asserted":
+        return None
+    each = (events.event(), config.run.rounds)
+    return dp.epsilon_everywhere({str(client): each for client in range(clients)}, config.privacy.delta)
+
+
+def _slack(config: Config, one: Contribution, noise: dp.NoisePlan) -> float:
+    """Distance of the run's noise from Gaussian noise; a matrix mechanism's is not in its event."""
+    rounds = config.run.rounds
+    if one.bands is None:
+        return one.releases(rounds) * dp.skellam_gaussian_tv(noise.event().noise_variance, noise.dimension)
+    fine = FineNoise(noise, one.bands)
+    epsilon = dp.epsilon_pld([(one.events(noise).event(), rounds)], config.privacy.delta)
+    fine.check(rounds, epsilon=epsilon, delta=config.privacy.delta)
+    return fine.slack(rounds)
+
+
+def _unit_key(config: Config, work: Workplace) -> str:
+    """The unit, and for clients a digest of the partition that makes them, in no order."""
+    if config.unit == "record":
+        return "record"
+    dataset = work.dataset
+    shards = sorted(fingerprint(dataset.train, shard) for shard in dataset.shards)
+    return "client:" + digest("fedpriv/clients/v1", *map(str.encode, shards)).hex()
+
+
+def _calibrate(config: Config, work: Workplace, one: Contribution) -> tuple[FixedPoint, dp.NoisePlan]:
     """The coarsest grid whose distance from Gaussian noise is next to free, and just enough noise on it."""
-    privacy, rounds = config.privacy, config.run.rounds
-    multiplier = privacy.noise_multiplier or dp.noise_multiplier(privacy.epsilon, privacy.delta, rate, rounds)
-    ideal = dp.epsilon_pld([(dp.PoissonGaussian(multiplier, rate), rounds)], privacy.delta)
+    privacy, rounds, rate = config.privacy, config.run.rounds, one.sampling_rate
+    releases = one.releases(rounds)
+    multiplier = privacy.noise_multiplier or dp.noise_multiplier(
+        privacy.epsilon, privacy.delta, rate, releases
+    )
+    ideal = dp.epsilon_pld([(dp.PoissonGaussian(multiplier, rate), releases)], privacy.delta)
     widths = _WIDTHS if config.secagg.bits is None else (config.secagg.bits,)
     for bits in widths:
         try:
-            grid, noise = _grid_and_noise(config, work, bits, multiplier, rate)
-            cost = dp.epsilon_pld([(noise.event(), rounds)], privacy.delta)
+            grid, noise = _grid_and_noise(config, work, bits, multiplier, one)
+            cost = dp.epsilon_pld([(one.events(noise).event(), rounds)], privacy.delta)
         except UnsafeParameters:
             if bits == widths[-1]:
                 raise
@@ -98,23 +159,24 @@ def _calibrate(config: Config, work: Workplace, rate: float) -> tuple[FixedPoint
             break
     while privacy.noise_multiplier is None and cost > privacy.epsilon:
         multiplier *= _SLACK_STEP
-        grid, noise = _grid_and_noise(config, work, bits, multiplier, rate)
-        cost = dp.epsilon_pld([(noise.event(), rounds)], privacy.delta)
+        grid, noise = _grid_and_noise(config, work, bits, multiplier, one)
+        cost = dp.epsilon_pld([(one.events(noise).event(), rounds)], privacy.delta)
     return grid, noise
 
 
 def _grid_and_noise(
-    config: Config, work: Workplace, bits: int, multiplier: float, rate: float
+    config: Config, work: Workplace, bits: int, multiplier: float, one: Contribution
 ) -> tuple[FixedPoint, dp.NoisePlan]:
     """The grid that fits the modulus with everybody's noise on it, and the noise in units of that grid."""
-    clients, dimension = work.dataset.clients, work.manifest.size
+    clients = largest_cohort(work.dataset.clients, one.bands)
+    dimension = one.dimension(work.manifest.size)
     least, colluders = config.min_survivors(clients), config.secagg.max_colluders
     grid = FixedPoint.plan(
         bits=bits,
         clients=clients,
         clip=config.privacy.clip,
-        expected_contributions=config.privacy.expected_batch,
-        noise_multiplier=multiplier,
+        expected_contributions=one.expected,
+        noise_multiplier=multiplier * one.stretch * math.sqrt(one.steps),
         share_excess=dp.share_excess(
             config.trust, clients=clients, min_survivors=least, max_colluders=colluders
         ),
@@ -126,38 +188,68 @@ def _grid_and_noise(
         min_survivors=least,
         max_colluders=colluders,
         noise_multiplier=multiplier,
-        sensitivity=grid.sensitivity,
+        sensitivity=one.sensitivity(grid),
         dimension=dimension,
-        sampling_rate=rate,
+        sampling_rate=one.sampling_rate,
+        levels=_levels(config, clients),
     )
     return grid, noise
 
 
-def _aggregator(config: Config, grid: FixedPoint, noise: dp.NoisePlan) -> Masked | Plain:
-    """The aggregator that the configuration names, with its parameters."""
-    clients, least = noise.clients, noise.min_survivors
+def _levels(config: Config, clients: int) -> tuple[int, ...]:
+    """The numbers of survivors at which noise is removed: none where no shares add up, or none is wanted.
+
+    On a sparse graph the levels could be asked for twice (spec 10.5), and few clients may vanish anyway.
+    """
+    if config.trust != "distributed" or not config.secagg.remove_excess or _is_sparse(config):
+        return ()
+    return dp.removal_levels(
+        clients=clients,
+        min_survivors=config.min_survivors(clients),
+        max_colluders=config.secagg.max_colluders,
+    )
+
+
+def _aggregator(config: Config, grid: FixedPoint, noise: dp.NoisePlan, clients: int) -> Masked | Plain:
+    """The aggregator that the configuration names, with its parameters, for a sum over so many clients."""
+    least = noise.min_survivors
     if config.aggregator == "plain":
-        return Plain(clients=clients, bits=grid.bits, dimension=noise.dimension, threshold=least)
+        return Plain(clients, grid.bits, noise.dimension, threshold=least, levels=noise.levels)
+    vectors = [Vector(UPDATE, grid.bits, noise.dimension)]
+    if _is_sparse(config):
+        corrupt, dropout = noise.max_colluders + 0.5, clients - least + 0.5  # halves: both are rounded down
+        return Masked(
+            SecAggParams.for_devices(
+                clients, vectors=vectors, corrupt=corrupt / clients, dropout=dropout / clients
+            )
+        )
     return Masked(
         SecAggParams.for_cohort(
             clients,
-            vectors=[Vector(UPDATE, grid.bits, noise.dimension)],
+            vectors=vectors,
             max_colluders=noise.max_colluders,
             min_survivors=least,
+            levels=noise.levels,
         )
     )
 
 
+def _is_sparse(config: Config) -> bool:
+    return config.aggregator == "masked" and config.secagg.graph == "sparse"
+
+
 def _traffic(aggregator: Masked | Plain) -> tuple[int, int]:
-    """Bytes that a client sends in a round that was prepared ahead, and masks that it expands."""
+    """Bytes that a client sends in a round, prepared ahead where it can be, and masks that it expands."""
     if isinstance(aggregator, Plain):
-        return packed_size(aggregator.bits, aggregator.dimension), 0
-    cost = round_cost(aggregator.params, prepared=True, prepares=True)
+        secret = 32 if aggregator.levels else 0
+        return packed_size(aggregator.bits, aggregator.dimension) + secret, 0
+    ahead = aggregator.params.complete
+    cost = round_cost(aggregator.params, prepared=ahead, prepares=ahead)
     return cost.bytes_sent, cost.client_masks
 
 
 def _adversaries(
-    noise: dp.NoisePlan, aggregator: Masked | Plain, rounds: int, delta: float
+    events: dp.RoundEvents, aggregator: Masked | Plain, rounds: int, delta: float
 ) -> tuple[Adversary, ...]:
     """ε against each onlooker, for the whole run."""
 
@@ -167,12 +259,11 @@ def _adversaries(
         except UnsafeParameters:
             return None
 
-    unmasked = noise.event_against("unmasked")
-    recipient = noise.event_against("recipient")
-    peer = noise.event_against("peer")
+    noise = events.noise
+    unmasked, recipient, peer = (events.against(who) for who in ("unmasked", "recipient", "peer"))
     exposed = against(unmasked)
     if aggregator.hides_updates:
-        server = noise.event_against("server")
+        server = events.against("server")
         seen = against(server)
         what = f"the operator of the server{together_with(noise.max_colluders)}; sees the sums"
         if noise.trust == "central":
@@ -196,38 +287,3 @@ def _adversaries(
             exposed,
         ),
     )
-
-
-def _measure(work: Workplace, config: Config) -> Estimate:
-    """Time two micro-batches of record gradients; an evaluation is taken as a share of that."""
-    from fedpriv.training import RecordGradients
-
-    batch = config.training.micro_batch
-    gradients = RecordGradients(
-        work.model, work.task, work.manifest, clip=config.privacy.clip, micro_batch=batch
-    )
-    some = np.linspace(0, len(work.dataset.train) - 1, 2 * batch, dtype=np.int64)
-    for _ in gradients.clipped(work.train, some[:batch]):  # the first pass pays for what is set up once
-        pass
-    start = time.perf_counter()
-    for _ in gradients.clipped(work.train, some):
-        pass
-    per_record = (time.perf_counter() - start) / len(some)
-    evaluations = 2 + config.run.rounds // config.training.evaluate_every
-    return Estimate(
-        seconds=per_record
-        * (
-            config.run.rounds * config.privacy.expected_batch
-            + evaluations * len(work.dataset.test) * _FORWARD_SHARE
-        ),
-        memory_bytes=_peak_memory(),
-    )
-
-
-def _peak_memory() -> int:
-    """The process's largest resident set so far, in bytes."""
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

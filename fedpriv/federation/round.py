@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,27 +14,31 @@ from fedpriv import dp
 from fedpriv.aggregation import AggregationServer
 from fedpriv.crypto import SigningKey, digest
 from fedpriv.errors import TooFewParties
+from fedpriv.federation.banded import BandedRelease
 from fedpriv.federation.entropy import Entropy
-from fedpriv.federation.plan import Plan
+from fedpriv.federation.local_work import LocalWork, local_work
+from fedpriv.federation.plan import Noisy, Plan
+from fedpriv.federation.record_work import RECORD_SHARE
+from fedpriv.federation.removal import noise_share, surplus
 from fedpriv.federation.traffic import Metered
 from fedpriv.federation.workplace import Workplace
 from fedpriv.secagg import UPDATE, run_in_process
-from fedpriv.training import RecordGradients
+
+if TYPE_CHECKING:
+    from fedpriv.training import LocalTraining, RecordGradients
 
 __all__ = ["RECORD_SHARE", "RoundLost", "RoundOutcome", "RoundRunner"]
 
-RECORD_SHARE = 1.0 - 2.0**-10
-"""The part of the clip that a record's own gradient may use (protocols/dp/spec.md, 2.5).
-
-The rest is for what floating-point arithmetic does to the others: a record that joins a micro-batch changes
-how it is padded, and so moves their gradients in the last places."""
+_Parties = tuple[AggregationServer, dict[int, Metered]]
 
 
 @dataclass(frozen=True, slots=True)
 class RoundOutcome:
     """What the server holds after a round.
 
-    ``gradient`` is the noisy sum in float64, divided by the expected batch, shape ``(dimension,)``.
+    ``gradient`` is the direction that the noisy sum gives the server's optimiser, float64, shape
+    ``(parameters,)``: the sum over the expected batch, or minus the mean of the clients' updates.  ``clip``
+    is the clipping norm that the round used.
     """
 
     gradient: NDArray[np.float64]
@@ -40,6 +46,7 @@ class RoundOutcome:
     dropped: tuple[tuple[int, str], ...]
     bytes_per_client: int
     aggregate_digest: str
+    clip: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +73,18 @@ class RoundRunner:
     work: Workplace
     plan: Plan
     entropy: Entropy
-    gradients: RecordGradients
+    gradients: RecordGradients | LocalTraining
     run_id: bytes
     keys: Mapping[int, SigningKey]
-    _server: AggregationServer | None = field(default=None, init=False)
-    _clients: dict[int, Metered] = field(default_factory=dict, init=False)
+    local: LocalWork = field(init=False)
+    _made: dict[tuple[int, ...], _Parties] = field(default_factory=dict, init=False)
+    _banded: BandedRelease | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        plan = self.plan
+        self.local = local_work(self.work, plan, self.entropy, self.gradients)
+        if plan.bands is not None:
+            self._banded = BandedRelease(plan.noise, bands=plan.bands, rounds=plan.rounds)
 
     @property
     def roster(self) -> dict[int, bytes]:
@@ -90,58 +104,87 @@ class RoundRunner:
         Returns:
             the outcome, or why there is none: fewer clients answered than the plan needs.
         """
-        stages = self.plan.aggregator.stages
+        stages, members = self.plan.aggregator.stages, self.plan.members(round_)
+        vanishing = {client: stage for client, stage in vanishing.items() if client in members}
         self.work.manifest.restore(self.work.model, parameters)
-        server, clients = self._parties(round_)
+        server, clients = self._parties(round_, members)
         context = self._context(parameters)
-        server.open_round(round_, context, prepare=round_ < self.plan.rounds)
-        for client in clients:
-            clients[client].open_round(round_, context)
+        server.open_round(round_, context, prepare=self.plan.prepares and round_ < self.plan.rounds)
+        for place, client in enumerate(members, start=1):
+            clients[place].open_round(round_, context)
             if stages.index(vanishing.get(client, stages[-1])) >= stages.index("upload"):
-                clients[client].set_vectors(self._local_update(round_, client))
-        delivery = _Delivery(stages, vanishing)
+                vector = self._local_update(round_, client, parameters, clients[place])
+                clients[place].set_vectors(vector)
+        delivery = _Delivery(
+            stages, {members.index(client) + 1: stage for client, stage in vanishing.items()}
+        )
         try:
             total = run_in_process(server, clients, delivery)
         except TooFewParties as error:
+            if self._banded is not None:
+                self._banded.reset()
             uploaded = stages.index(delivery.stage) >= stages.index("upload")
             return RoundLost(stage=delivery.stage, reason=str(error), uploaded=uploaded)
-        noisy = self.plan.grid.centre(total.vectors[UPDATE])
-        if self.plan.noise.server_variance:
-            words = self.entropy.stream("server-noise", round_).words
-            noisy = noisy + dp.skellam(self.plan.noise.server_variance, noisy.size, words)
-        sent = [clients[client].sent for client in total.survivors]
+        grid = self.plan.grid
+        opened = grid.centre(total.vectors[UPDATE])
+        if total.level:  # modulo 2^b, as the sum is
+            opened = grid.centre(grid.to_residues(opened - surplus(self.plan.noise, round_, total)))
+        noisy = self._with_servers_noise(round_, opened)
+        sent = [clients[place].sent for place in total.survivors]
+        clip = self.local.clip
         return RoundOutcome(
-            gradient=self.plan.grid.decode(noisy) / self.plan.expected_batch,
-            survivors=total.survivors,
+            gradient=self.local.read(noisy, len(total.survivors)),
+            survivors=tuple(members[place - 1] for place in total.survivors),
             dropped=tuple(sorted(vanishing.items())),
             bytes_per_client=max(sent),
-            aggregate_digest=digest("fedpriv/aggregate/v1", noisy.astype("<i8").tobytes()).hex(),
+            aggregate_digest=digest(
+                "fedpriv/aggregate/v1", noisy.astype(noisy.dtype.newbyteorder("<")).tobytes()
+            ).hex(),
+            clip=clip,
         )
 
-    def _parties(self, round_: int) -> tuple[AggregationServer, dict[int, Metered]]:
-        """The server and the clients of the run, made when this process opens its first round."""
-        if self._server is None:
-            self._server = self.plan.aggregator.server(self.run_id, self.roster)
-            for client, key in self.keys.items():
-                rand = self.entropy.stream("secagg", round_, client).read
-                made = self.plan.aggregator.client(client, self.run_id, key, self.roster, rand)
-                self._clients[client] = Metered(made)
-        return self._server, self._clients
+    def _with_servers_noise(self, round_: int, total: NDArray[np.int64]) -> Noisy:
+        """The sum with what the server adds to it; under a matrix mechanism, what is solved from its row."""
+        variance, words = self.plan.noise.server_variance, self.entropy.stream("server-noise", round_).words
+        if self._banded is not None:
+            return self._banded.next(total, words)
+        return total + dp.skellam(variance, total.size, words) if variance else total
 
-    def _local_update(self, round_: int, client: int) -> NDArray[np.uint64]:
-        """One client's work: sample, clip record by record, quantise, sum, add its share of the noise."""
-        grid, noise = self.plan.grid, self.plan.noise
-        shard = self.work.dataset.shards[client - 1]
-        sampling = self.entropy.stream("sampling", round_, client).words
-        sampled = shard[dp.poisson_sample(shard.size, noise.sampling_rate, sampling)]
-        total = np.zeros(noise.dimension, dtype=np.int64)
-        for rows in self.gradients.clipped(self.work.train, sampled):
-            total += grid.quantise(rows)
-        total = grid.clamp(total)
-        if noise.share_variance:
+    def _parties(self, round_: int, members: tuple[int, ...]) -> _Parties:
+        """The server and the clients of a cohort, made when this process first needs them.
+
+        Clients are numbered by their place in the cohort; where all take part, by their own number.
+        """
+        if members not in self._made:
+            aggregator = self.plan.aggregator_of(len(members))
+            roster = {place: self.keys[client].public for place, client in enumerate(members, start=1)}
+            run_id = self.run_id
+            if self.plan.bands is not None:  # a run of the protocol of its own
+                parts = (client.to_bytes(4, "big") for client in members)
+                run_id = digest("fedpriv/cohort/v1", run_id, *parts)[:16]
+            clients = {}
+            for place, client in enumerate(members, start=1):
+                rand = self.entropy.stream("secagg", round_, client).read
+                draw = partial(self._draw_level, client)
+                made = aggregator.client(place, run_id, self.keys[client], roster, rand, draw_level=draw)
+                clients[place] = Metered(made)
+            self._made[members] = (aggregator.server(run_id, roster), clients)
+        return self._made[members]
+
+    def _draw_level(self, client: int, round_: int) -> bytes:
+        """The secret of a client's highest level of noise removal in a round."""
+        return self.entropy.stream("noise-levels", round_, client).read(32)
+
+    def _local_update(
+        self, round_: int, client: int, parameters: NDArray[np.float32], party: Metered
+    ) -> NDArray[np.uint64]:
+        """One client's contribution, with its share of the noise, as residues."""
+        noise = self.plan.noise
+        total = self.local.contribution(round_, client, parameters)
+        if noise.share_variance and not self.local.noisy:
             words = self.entropy.stream("noise", round_, client).words
-            total += dp.skellam(noise.share_variance, noise.dimension, words)
-        return grid.to_residues(total)
+            total += noise_share(noise, party.level_secrets(), words)
+        return self.plan.grid.to_residues(total)
 
     def _context(self, parameters: NDArray[np.float32]) -> bytes:
         """Digest of the model and of the configuration, which every mask is derived under."""

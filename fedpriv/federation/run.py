@@ -7,7 +7,6 @@ in the ledger, and at most the round in progress is lost.
 
 from __future__ import annotations
 
-import shutil
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,23 +19,25 @@ from numpy.typing import NDArray
 from fedpriv import dp
 from fedpriv.crypto import SigningKey
 from fedpriv.errors import BudgetExceeded, UnsafeParameters, UsageError
+from fedpriv.federation.allowance import check_unit
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
     Checkpoint,
     append_line,
     read_json,
-    read_lines,
     write_json,
 )
 from fedpriv.federation.config import Config
+from fedpriv.federation.ending import finish
 from fedpriv.federation.entropy import Entropy
-from fedpriv.federation.facts import accesses, run_facts
-from fedpriv.federation.home import ledger_path, now, open_ledger
+from fedpriv.federation.facts import run_facts
+from fedpriv.federation.home import ledger_path, open_ledger
+from fedpriv.federation.local_work import learner
 from fedpriv.federation.observer import RoundRecord, RunObserver, RunResult, Silent
 from fedpriv.federation.opening import again, begin
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.planning import make_plan
-from fedpriv.federation.round import RECORD_SHARE, RoundLost, RoundOutcome, RoundRunner
+from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.ledger import Ledger
 
@@ -99,8 +100,9 @@ class _Session:
 
     def go(self, resume: bool) -> RunResult:
         """Start or resume, run the rounds that are left, finish."""
-        from fedpriv.training import RecordGradients, ServerOptimizer
+        from fedpriv.training import ServerOptimizer
 
+        check_unit(self.plan, self.ledger)
         checkpoint, run_id = (again if resume else begin)(
             self.config, self.run_dir, self.work, self.plan, self.ledger
         )
@@ -119,24 +121,31 @@ class _Session:
             work=self.work,
             plan=self.plan,
             entropy=Entropy(self.config.privacy.insecure_seed),
-            gradients=RecordGradients(
-                self.work.model,
-                self.work.task,
-                self.work.manifest,
-                clip=self.plan.grid.clip * RECORD_SHARE,
-                micro_batch=self.config.training.micro_batch,
-                engine=self.config.training.engine,
-            ),
+            gradients=learner(self.work, self.plan),
             run_id=bytes.fromhex(run_id),
             keys=self._identities(),
         )
+        if checkpoint.local:
+            runner.local.load_state_dict(checkpoint.local)
         parameters = checkpoint.parameters
         write_json(self._facts_path, self._facts(run_id, runner))
         try:
             parameters = self._rounds(run_id, parameters, optimizer, runner)
         finally:  # also where the run is interrupted: what was spent so far can be reported and verified
             write_json(self.run_dir / "ledger.json", self.ledger.export(self.work.dataset.fingerprint))
-        return self._finish(run_id, parameters, runner)
+        result = finish(
+            config=self.config,
+            run_dir=self.run_dir,
+            work=self.work,
+            plan=self.plan,
+            ledger=self.ledger,
+            run_id=run_id,
+            parameters=parameters,
+            learns=runner.gradients,
+            facts=lambda finished: self._facts(run_id, runner, finished),
+        )
+        self.observer.finished(result)
+        return result
 
     def _rounds(
         self,
@@ -150,7 +159,7 @@ class _Session:
         for round_ in range(done + 1, self.plan.rounds + 1):
             started = time.perf_counter()
             try:
-                self.ledger.reserve(run_id, round_)
+                self.ledger.reserve(run_id, round_, self._unit)
             except BudgetExceeded as error:
                 if not done:
                     raise
@@ -158,7 +167,8 @@ class _Session:
                 break  # the rounds that the budget paid for are a result
             outcome = runner.run(round_, parameters, self._vanishing(round_))
             if isinstance(outcome, RoundLost):
-                if not outcome.uploaded:
+                # A matrix mechanism counts rounds by their place: to take one back would shift the rest.
+                if not outcome.uploaded and self.plan.bands is None:
                     self.ledger.void(run_id, round_, {"stage": outcome.stage, "reason": outcome.reason})
                 self.observer.round_lost(round_, outcome.reason)
                 continue
@@ -167,7 +177,9 @@ class _Session:
             done = round_
             record = self._record(run_id, round_, outcome, parameters, started)
             append_line(self.run_dir / "rounds.jsonl", record.to_dict())
-            Checkpoint(round_, parameters, optimizer.state_dict(), released).save(self._checkpoint_path)
+            Checkpoint(round_, parameters, optimizer.state_dict(), released, runner.local.state_dict()).save(
+                self._checkpoint_path
+            )
             self.observer.round_finished(record)
         return parameters
 
@@ -183,6 +195,11 @@ class _Session:
             "roster": {str(client): public.hex() for client, public in runner.roster.items()},
             **run_facts(self.work, self.plan),
         }
+
+    @property
+    def _unit(self) -> dict[str, str]:
+        """What a reserved round says of the unit; nothing where it is a record, as it always was."""
+        return {} if self.plan.unit == "record" else {"unit": self.plan.unit_key}
 
     @property
     def _facts_path(self) -> Path:
@@ -205,7 +222,8 @@ class _Session:
         rng = np.random.default_rng((self.config.run.seed, round_))
         if rng.random() >= self.config.simulation.dropout:
             return {}
-        client = int(rng.integers(1, self.work.dataset.clients + 1))
+        members = self.plan.members(round_)
+        client = members[int(rng.integers(0, len(members)))]
         return {client: str(rng.choice(self.plan.aggregator.stages))}
 
     def _release(self, run_id: str, round_: int, outcome: RoundOutcome) -> str:
@@ -250,74 +268,5 @@ class _Session:
             seconds=time.perf_counter() - started,
             bytes_per_client=outcome.bytes_per_client,
             aggregate_digest=outcome.aggregate_digest,
+            clip=outcome.clip,
         )
-
-    def _finish(self, run_id: str, parameters: NDArray[np.float32], runner: RoundRunner) -> RunResult:
-        """Save the adapter, close the run in the ledger, write the result and the ledger's bundle."""
-        from fedpriv import peft
-        from fedpriv.training import majority
-
-        runner.gradients.verify_frozen()
-        self.work.manifest.restore(self.work.model, parameters)
-        rounds = read_lines(self.run_dir / "rounds.jsonl")
-        accuracy = rounds[-1]["accuracy"] if rounds else None
-        if accuracy is None:  # the last round was lost
-            accuracy = self.work.task.evaluate(self.work.test).accuracy
-        adapter = self.run_dir / "adapter"
-        shutil.rmtree(adapter, ignore_errors=True)  # half of one, where an earlier call died here
-        digest = peft.save(
-            self.work.model,
-            self.work.spec,
-            self.work.manifest,
-            adapter,
-            base_model=self.config.model.id,
-            labels=self.work.dataset.train.label_names,
-            pooling=self.config.model.pooling,
-            revision=self.config.model.revision,
-            max_length=self.config.model.max_length,
-        )
-        if not self.ledger.run(run_id).finished:  # else an earlier call died after this line
-            self.ledger.finish(run_id, {"adapter": digest, "accuracy": accuracy})
-        fingerprint = self.work.dataset.fingerprint
-        spent = self.ledger.spent(fingerprint)
-        share = majority(self.work.dataset.test.labels)
-        base_accuracy = read_json(self.run_dir / "run.json")["base_accuracy"]
-        write_json(
-            self.run_dir / "result.json",
-            {
-                "accuracy": accuracy,
-                "base_accuracy": base_accuracy,
-                "majority": share,
-                "epsilon_pld_spent": spent.epsilon_pld,
-                "epsilon_rdp_spent": spent.epsilon_rdp,
-                "epsilon_planned": self.plan.epsilon_pld,
-                "rounds_done": len(rounds),
-                "rounds_planned": self.plan.rounds,
-                "records_dropped_nonfinite": runner.gradients.dropped,
-                "accesses_not_accounted": accesses(self.work, self.plan),
-                "adapter_digest": digest,
-                "finished": True,
-            },
-        )
-        write_json(self.run_dir / "ledger.json", self.ledger.export(fingerprint))
-        write_json(self._facts_path, self._facts(run_id, runner, finished=now()))
-        sent = [line["bytes_per_client"] for line in rounds]
-        result = RunResult(
-            run_dir=self.run_dir,
-            adapter=adapter,
-            accuracy=accuracy,
-            base_accuracy=base_accuracy,
-            majority=share,
-            epsilon_spent=spent.epsilon,
-            epsilon_rdp=spent.epsilon_rdp,
-            epsilon_budget=self.plan.epsilon,
-            delta=self.plan.delta,
-            rounds_done=len(rounds),
-            rounds_planned=self.plan.rounds,
-            bytes_per_client_round=max(sent, default=0),
-            bytes_per_client_total=sum(sent),
-            dropouts=sum(len(line["dropped"]) for line in rounds),
-            insecure=self.plan.insecure,
-        )
-        self.observer.finished(result)
-        return result

@@ -25,6 +25,10 @@ class Metered:
         self.client.open_round(round_, context)
         self.sent = 0
 
+    def level_secrets(self) -> tuple[bytes, ...]:
+        """The client's level secrets of this round."""
+        return self.client.level_secrets()
+
     def set_vectors(self, vectors: NDArray[np.uint64]) -> None:
         """Pass the vector on."""
         self.client.set_vectors(vectors)

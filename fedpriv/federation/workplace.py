@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedpriv import data
 from fedpriv.errors import DataError
+from fedpriv.federation.cohorts import largest_cohort
 from fedpriv.federation.config import Config
 
 if TYPE_CHECKING:
@@ -74,12 +75,6 @@ def load_data(config: Config) -> DataSet:
         raise DataError(
             "The configuration names no held-out data.", hint="Set data.test.fraction or .source."
         )
-    if config.privacy.delta * len(train) >= 1:
-        raise DataError(
-            f"privacy.delta = {config.privacy.delta:g} is too large for {len(train):,} records: a mechanism "
-            "that publishes one record whole would meet it.",
-            hint=f"Choose privacy.delta well below 1 / records = {1 / len(train):.1g}.",
-        )
     everything = np.arange(len(train), dtype=np.int64)
     share = config.partition
     shards = data.partition(
@@ -92,7 +87,10 @@ def load_data(config: Config) -> DataSet:
         alpha=share.alpha,
         seed=config.run.seed,
     )
-    config.min_survivors(len(shards))  # before the model is loaded: it is quicker to fail
+    _check_delta(config, records=len(train), clients=len(shards))
+    config.min_survivors(
+        largest_cohort(len(shards), config.privacy.bands)
+    )  # before the model is loaded: it is quicker to fail
     return DataSet(
         train=train,
         test=test,
@@ -101,6 +99,17 @@ def load_data(config: Config) -> DataSet:
         fingerprint=data.fingerprint(train, everything),
         name=config.budget.name or options.source,
     )
+
+
+def _check_delta(config: Config, *, records: int, clients: int) -> None:
+    """Refuse a δ that would allow one unit, picked at random, to be published whole."""
+    count, units = (clients, "clients") if config.unit == "client" else (records, "records")
+    if config.privacy.delta * count >= 1:
+        raise DataError(
+            f"privacy.delta = {config.privacy.delta:g} is too large for {count:,} {units}: a mechanism "
+            f"that publishes one {units[:-1]} whole would meet it.",
+            hint=f"Choose privacy.delta well below 1 / {units} = {1 / count:.1g}.",
+        )
 
 
 def _read(config: Config, source: str, columns: list[str]) -> data.Table:
@@ -145,7 +154,7 @@ def prepare(config: Config) -> Workplace:
     )
     model = peft.attach(model, spec)
     task = training.SequenceClassification(model, tokenizer, options.max_length)
-    return Workplace(
+    work = Workplace(
         config=config,
         dataset=dataset,
         task=task,
@@ -154,6 +163,15 @@ def prepare(config: Config) -> Workplace:
         train=task.encode(dataset.train.texts, dataset.train.labels),
         test=task.encode(dataset.test.texts, dataset.test.labels),
     )
+    kept = config.training.prefix_folder
+    training.keep_prefixes(
+        task,
+        work.manifest,
+        (work.train, work.test),
+        budget=config.training.prefix_memory << 20,
+        folder=None if kept is None else config.resolve(kept),
+    )
+    return work
 
 
 def _model_place(config: Config) -> str:

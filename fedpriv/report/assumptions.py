@@ -12,7 +12,7 @@ __all__ = ["assumptions", "attestations"]
 
 
 def assumptions(rundir: RunDirectory, history: History) -> list[dict[str, str]]:
-    """What the guarantee rests on: ``holds`` (checked here), ``asserted`` (on trust) or ``violated``."""
+    """What the guarantee rests on: ``holds`` (checked here), ``asserted``, ``unknown`` or ``violated``."""
     run, plan = rundir.run, rundir.plan
     data, trust = run["dataset"], plan["trust"]
     records = int(data["records_declared"])
@@ -59,21 +59,37 @@ def assumptions(rundir: RunDirectory, history: History) -> list[dict[str, str]]:
             "clients counts as a group of m.",
         )
     )
-    rows.append(
-        (
-            "Each client draws its batch by independent coin flips at the common rate.",
-            "asserted",
-            f"Rate {plan['sampling_rate']:g}, by the software of this version; a client "
-            "that does otherwise is "
-            "not detected.",
+    rows += _people(plan)
+    if plan.get("work", "gradients") == "update":
+        rows.append(
+            (
+                "Each client shortens its whole update to the bound before it leaves.",
+                "asserted",
+                "By the software of this version; a client that does otherwise breaks its own protection and "
+                "is not detected. That it takes part is public, and no amplification by sampling is claimed.",
+            )
         )
+    else:
+        rows.append(
+            (
+                "Each client draws its batch by independent coin flips at the common rate.",
+                "asserted",
+                f"Rate {plan['sampling_rate']:g}, by the software of this version; a client "
+                "that does otherwise is "
+                "not detected.",
+            )
+        )
+    unit, units = (
+        ("client", int(plan.get("clients_in_all") or plan["clients"]))
+        if plan["unit"] == "client"
+        else ("record", records)
     )
-    below = records > 0 and plan["delta"] * records < 1
+    below = units > 0 and plan["delta"] * units < 1
     rows.append(
         (
-            "δ is smaller than one over the number of records.",
+            f"δ is smaller than one over the number of {unit}s.",
             "holds" if below else "violated",
-            f"δ = {scientific(plan['delta'])}, {count(records, 'record')}.",
+            f"δ = {scientific(plan['delta'])}, {count(units, unit)}.",
         )
     )
     if trust == "central":
@@ -99,6 +115,27 @@ def assumptions(rundir: RunDirectory, history: History) -> list[dict[str, str]]:
             )
         )
     return [{"assumption": a, "status": s, "evidence": e} for a, s, e in rows]
+
+
+def _people(plan: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What is known of people behind several records; section 4 has what follows where it is not so."""
+    asserted = plan.get("disjointness", "unknown") == "asserted"
+    rows = [
+        (
+            "Nobody has records at more than one client.",
+            "asserted" if asserted else "unknown",
+            "data.disjointness says so; it was not compared."
+            if asserted
+            else "Nothing says so. Section 4 has the ε of somebody with one at every client."
+            if plan["trust"] == "local"
+            else "Nothing says so. The ε of one record does not cover such a person; section 4 has groups.",
+        )
+    ]
+    records = int(plan.get("person_records", 1))
+    if records > 1:
+        what = "privacy.person_records says so; section 4 has the ε of such a person."
+        rows.append((f"Nobody has more than {records} records in all.", "asserted", what))
+    return rows
 
 
 def attestations(rundir: RunDirectory) -> list[dict[str, Any]]:

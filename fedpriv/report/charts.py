@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedpriv.report.plots import Line, Rule, bar_chart, line_chart
+from fedpriv.report.plots import Line, Mark, Rule, bar_chart, line_chart
 from fedpriv.report.wording import count, rounded_up
 
 __all__ = ["Chart", "charts"]
@@ -25,8 +25,8 @@ class Chart:
 
 
 def charts(report: dict[str, Any]) -> dict[str, Chart]:
-    """The charts that have something to show, by key: ``epsilon``, ``metric``, ``survivors``, ``noise``."""
-    drawn = [_epsilon(report), _metric(report), _survivors(report), _noise(report)]
+    """The charts that have something to show, by key: ``epsilon``, ``frontier``, ``metric``, ...."""
+    drawn = [_epsilon(report), _frontier(report), _metric(report), _survivors(report), _noise(report)]
     return {chart.key: chart for chart in drawn if chart is not None}
 
 
@@ -56,6 +56,47 @@ def _epsilon(report: dict[str, Any]) -> Chart | None:
         (str(p["rounds"]), _epsilon_cell(p["epsilon_pld"]), _epsilon_cell(p["epsilon_rdp"])) for p in points
     ]
     return Chart("epsilon", "Privacy spent by round", svg, caption, ("rounds", "ε PLD", "ε RDP"), rows)
+
+
+def _frontier(report: dict[str, Any]) -> Chart | None:
+    points, mechanism = report["accounting"]["frontier"], report["mechanism"]
+    if not points:
+        return None
+    planned, multiplier = mechanism["rounds"], mechanism["noise_multiplier"]
+    epsilons = sorted({p["epsilon"] for p in points})
+    lines = [
+        Line(
+            f"ε = {epsilon:g}",
+            [
+                (float(p["rounds"]), p["noise_multiplier"])
+                for p in points
+                if p["epsilon"] == epsilon and p["noise_multiplier"] is not None
+            ],
+            1 + index % 4,
+            markers=True,
+        )
+        for index, epsilon in enumerate(epsilons)
+    ]
+    caption = (
+        f"This plan has {count(planned, 'round')} with noise of {multiplier:.3g} times the bound on one "
+        f"contribution. More rounds or a smaller ε need more; over {mechanism['expected_batch']:g} it is the "
+        "noise in a round's mean. Same δ and sampling rate; Gaussian noise, three digits, rounded up."
+    )
+    svg = line_chart(
+        lines,
+        marks=[Mark("this plan", float(planned), multiplier)],
+        x_label="rounds",
+        y_label="noise multiplier",
+        alternative=f"Line chart of the noise that a number of rounds needs, for several ε. {caption}",
+        y_from_zero=True,
+    )
+    cells = {(p["rounds"], p["epsilon"]): p["noise_multiplier"] for p in points}
+    rows = [
+        (str(r), *("none" if cells[r, e] is None else f"{cells[r, e]:.3g}" for e in epsilons))
+        for r in sorted({p["rounds"] for p in points})
+    ]
+    header = ("rounds", *(f"ε = {e:g}" for e in epsilons))
+    return Chart("frontier", "What other plans would have needed", svg, caption, header, rows)
 
 
 def _metric(report: dict[str, Any]) -> Chart | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fedpriv import dp
 from fedpriv.report.figures import Figures
 from fedpriv.report.history import History
 from fedpriv.report.rundir import RunDirectory
@@ -13,17 +14,35 @@ from fedpriv.report.wording import adversary, count, one_in, rounded_up, scienti
 
 __all__ = ["summary", "warnings"]
 
-_NOT_COVERED = (
-    {"what": "A person with several records", "text": "Protected less, as a group: section 4."},
-    {
-        "what": "What is true of people in general",
-        "text": "A fact that the model learns without any one record is no secret of that record.",
-    },
-    {
-        "what": "Clients that cheat",
-        "text": "False updates (poisoning) are not stopped, and a client sees its own records.",
-    },
-)
+_CHEATS = {
+    "what": "Clients that cheat",
+    "text": "False updates (poisoning) are not stopped, and a client sees its own records.",
+}
+_NOT_COVERED = {
+    "record": (
+        {"what": "A person with several records", "text": "Protected less, as a group: section 4."},
+        {
+            "what": "What is true of people in general",
+            "text": "A fact that the model learns without any one record is no secret of that record.",
+        },
+        _CHEATS,
+    ),
+    "client": (
+        {
+            "what": "A person with records at several clients",
+            "text": "Protected less, as a group: section 4.",
+        },
+        {
+            "what": "Who the clients are",
+            "text": "That a client takes part is public; what its records said is what is protected.",
+        },
+        {
+            "what": "What is true of clients in general",
+            "text": "A fact that the model learns without any one client is no secret of that client.",
+        },
+        _CHEATS,
+    ),
+}
 
 _TRUST = {
     "local": "each client added enough noise on its own",
@@ -44,6 +63,19 @@ def warnings(rundir: RunDirectory, history: History, failures: int) -> list[dict
                 "Whoever knows the seed can subtract the noise. Every ε on this page "
                 "describes what the same run "
                 "would give with secret randomness. Use this run for tests and nothing else.",
+            )
+        )
+    if plan["epsilon"] >= dp.LARGE_EPSILON:
+        found.append(
+            (
+                "danger",
+                f"A budget of ε = {plan['epsilon']:g} protects next to nothing",
+                f"From ε = {dp.LARGE_EPSILON:g} on, an attacker's odds may grow more than 400-million-fold. "
+                + (
+                    "The configuration says that so large a budget is meant (privacy.allow_large_epsilon)."
+                    if plan.get("allow_large_epsilon", False)
+                    else "The configuration does not say that so large a budget is meant."
+                ),
             )
         )
     if failures:
@@ -148,7 +180,7 @@ def summary(
         "holds": not (broken or failures or violated) and figures.planned_pld is not None,
         "promised": [] if broken else promised,
         "against": against,
-        "not_covered": [*weaker, *_NOT_COVERED, *_left_out(rundir)],
+        "not_covered": [*weaker, *_NOT_COVERED.get(unit, _NOT_COVERED["record"]), *_left_out(rundir)],
         "epsilon_allowed": float(plan["epsilon"]),
         "epsilon_planned": figures.planned_pld,
         "epsilon_spent": figures.spent_pld,

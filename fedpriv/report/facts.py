@@ -6,6 +6,7 @@ can make it again and compare.  ``protocols/report/report.schema.json`` says wha
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fedpriv import dp
@@ -13,7 +14,7 @@ from fedpriv.errors import IntegrityError
 from fedpriv.report.assumptions import assumptions, attestations
 from fedpriv.report.claims import summary, warnings
 from fedpriv.report.crosswalk import crosswalk
-from fedpriv.report.figures import FALSE_POSITIVE_RATES, Figures, advantage, group_epsilon, highest_tpr
+from fedpriv.report.figures import FALSE_POSITIVE_RATES, Figures, advantage, highest_tpr
 from fedpriv.report.history import History
 from fedpriv.report.rundir import RunDirectory
 from fedpriv.report.wording import rounded_up, scientific
@@ -21,7 +22,6 @@ from fedpriv.report.wording import rounded_up, scientific
 __all__ = ["REPORT_FORMAT", "collect"]
 
 REPORT_FORMAT = "fedpriv-report/1"
-GROUP_SIZES = (2, 3, 5)
 
 _PROTOCOLS = {
     "masked": "pairwise masks with Shamir recovery (protocols/secagg/spec.md)",
@@ -136,22 +136,29 @@ def _adversaries(rundir: RunDirectory, figures: Figures) -> list[dict[str, Any]]
 
 
 def _unit(rundir: RunDirectory, figures: Figures) -> dict[str, Any]:
-    plan, data = rundir.plan, rundir.run["dataset"]
-    bounds = [(epsilon, delta) for delta, epsilon in figures.by_delta]
+    plan, data, people = rundir.plan, rundir.run["dataset"], figures.people
+    delta, records = float(plan["delta"]), int(plan.get("person_records", 1))
+    unknown = plan.get("disjointness", "unknown") == "unknown"
     return {
         "unit": plan["unit"],
         "relation": plan["relation"],
         "contribution_bound": float(plan["clip"]),
         "sensitivity": plan["sensitivity"],
-        "group": [
-            {
-                "size": size,
-                "epsilon": group_epsilon(bounds, size, float(plan["delta"])),
-                "delta": float(plan["delta"]),
-            }
-            for size in GROUP_SIZES
-        ],
+        "group": [{"size": size, "epsilon": epsilon, "delta": delta} for size, epsilon in people.groups],
+        "person": {"records": records, "epsilon": people.person, "delta": delta} if records > 1 else None,
         "disjointness": data["disjointness"],
+        "people_apart": "unknown" if unknown else "asserted",
+        "everywhere": {
+            "clients": len(people.clients),
+            "epsilon_planned": people.everywhere_planned,
+            "epsilon_spent": people.everywhere_spent,
+            "delta": delta,
+        }
+        if plan["trust"] == "local" and unknown
+        else None,
+        "clients": [
+            {"client": one.client, "rounds": one.rounds, "epsilon": one.epsilon} for one in people.clients
+        ],
     }
 
 
@@ -164,7 +171,8 @@ def _mechanism(rundir: RunDirectory) -> dict[str, Any]:
         "sampling_rate": float(plan["sampling_rate"]),
         "expected_batch": float(plan["expected_batch"]),
         "rounds": plan["rounds"],
-        "local_steps": 1,
+        "local_steps": int(plan.get("local_steps", 1) or 0),
+        **_local_work(plan),
         "dimension": plan["dimension"],
         "bits": plan["bits"],
         "scale_log2": plan["scale_log2"],
@@ -180,6 +188,22 @@ def _mechanism(rundir: RunDirectory) -> dict[str, Any]:
     }
 
 
+def _local_work(plan: dict[str, Any]) -> dict[str, Any]:
+    """What a client does in a round, where the plan says more than that it takes one step."""
+    work, adaptive = plan.get("work", "gradients"), plan.get("adaptive_clip")
+    found: dict[str, Any] = {} if work == "gradients" else {"work": str(work)}
+    if plan.get("local_epochs"):
+        found["local_epochs"] = int(plan["local_epochs"])
+    if isinstance(adaptive, dict):
+        found["adaptive_clip"] = {
+            "initial": float(adaptive["initial"]),
+            "quantile": float(adaptive["quantile"]),
+            "learning_rate": float(adaptive["learning_rate"]),
+            "bit_units": int(adaptive["bit_units"]),
+        }
+    return found
+
+
 def _accounting(rundir: RunDirectory, history: History, figures: Figures) -> dict[str, Any]:
     others = sum(spent for _, spent in history.others)
     everything = [(history.event, history.spent), *history.others]
@@ -192,6 +216,7 @@ def _accounting(rundir: RunDirectory, history: History, figures: Figures) -> dic
         "delta": delta,
         "tv_slack": float(rundir.plan["tv_slack"]),
         "epsilon_allowed": float(rundir.plan["epsilon"]),
+        "large_epsilon_allowed": bool(rundir.plan.get("allow_large_epsilon", False)),
         "epsilon_pld_planned": figures.planned_pld,
         "epsilon_rdp_planned": figures.planned_rdp,
         "epsilon_pld_spent": figures.spent_pld,
@@ -204,6 +229,14 @@ def _accounting(rundir: RunDirectory, history: History, figures: Figures) -> dic
             {"rounds": rounds, "epsilon_rdp": rdp, "epsilon_pld": pld} for rounds, rdp, pld in figures.curve
         ],
         "by_delta": [{"delta": d, "epsilon_pld": e} for d, e in figures.by_delta],
+        "frontier": [
+            {
+                "epsilon": point.epsilon,
+                "rounds": point.rounds,
+                "noise_multiplier": point.noise_multiplier if math.isfinite(point.noise_multiplier) else None,
+            }
+            for point in figures.frontier
+        ],
         "dataset": {
             "other_runs": len(history.others),
             "other_rounds_spent": others,

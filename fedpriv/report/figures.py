@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from fedpriv import dp
 from fedpriv.errors import IntegrityError, UnsafeParameters
+from fedpriv.report.people import People
 
-__all__ = ["Figures", "advantage", "chosen_counts", "group_epsilon", "highest_tpr", "recompute"]
+__all__ = ["Figures", "advantage", "chosen_counts", "highest_tpr", "recompute"]
 
 DELTA_DECADES = (1.0, 1e-1, 1e-2, 1e-3)
 """The report shows ε at the promised δ times each of these."""
@@ -25,7 +26,8 @@ class Figures:
     """Recomputed ε at the run's δ; ``None`` where an accountant finds no finite bound.
 
     ``curve`` holds ``(rounds, rdp, pld)`` for 1, 2, … spent rounds; ``pld`` is there for at most 24 of them,
-    from a coarser (and so larger) discretisation.  ``by_delta`` holds ``(delta, epsilon)``.
+    from a coarser (and so larger) discretisation.  ``by_delta`` holds ``(delta, epsilon)``.  ``frontier`` is
+    the noise that other plans would have needed, empty where nobody asks for it.
     """
 
     planned_pld: float | None
@@ -35,6 +37,8 @@ class Figures:
     curve: tuple[tuple[int, float | None, float | None], ...]
     by_delta: tuple[tuple[float, float], ...]
     adversaries: tuple[float | None, ...]
+    people: People = field(default_factory=People)
+    frontier: tuple[dp.FrontierPoint, ...] = ()
 
 
 def recompute(
@@ -95,22 +99,6 @@ def advantage(bounds: Sequence[tuple[float, float]]) -> float:
     0.4621
     """
     return min([1.0] + [(math.expm1(e) + 2 * d) / (math.exp(e) + 1) for e, d in bounds if e < 700])
-
-
-def group_epsilon(bounds: Sequence[tuple[float, float]], size: int, delta: float) -> float | None:
-    """The least kε over ``bounds`` whose group δ(e^{kε}−1)/(e^ε−1) is within ``delta``; ``None``: none is.
-
-    >>> group_epsilon([(1.0, 1e-6)], 2, 1e-5)
-    2.0
-    >>> group_epsilon([(1.0, 1e-5)], 2, 1e-5) is None
-    True
-    """
-    within = [
-        size * e
-        for e, d in bounds
-        if 0 < e * size < 700 and d * math.expm1(size * e) / math.expm1(e) <= delta * (1 + 1e-9)
-    ]
-    return min(within, default=None)
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Line", "Rule", "bar_chart", "line_chart", "ticks"]
+__all__ = ["Line", "Mark", "Rule", "bar_chart", "line_chart", "ticks"]
 
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _BOTTOM = 66, 14, 54
@@ -21,7 +21,7 @@ _GLYPH = 7.9  # mean advance of a 15-unit sans-serif glyph, a little generous
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One series: points ``(x, y)`` in data units, drawn in the style of class ``s{style}`` (1, 2 or 3)."""
+    """One series: points ``(x, y)`` in data units, drawn in the style of class ``s{style}`` (1 to 4)."""
 
     label: str
     points: Sequence[tuple[float, float]]
@@ -36,6 +36,15 @@ class Rule:
     label: str
     y: float
     style: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One point that stands out, as a ring."""
+
+    label: str
+    x: float
+    y: float
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -57,6 +66,7 @@ def line_chart(
     lines: Sequence[Line],
     *,
     rules: Sequence[Rule] = (),
+    marks: Sequence[Mark] = (),
     x_label: str,
     y_label: str,
     alternative: str,
@@ -64,12 +74,13 @@ def line_chart(
     percent: bool = False,
 ) -> str:
     """An SVG line chart; ``alternative`` is the sentence for those who cannot see it."""
-    xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points] + [rule.y for rule in rules]
-    frame = _Frame.around(xs, ys, len(_legend_rows(lines, rules)), y_from_zero=y_from_zero)
-    body = [frame.axes(x_label, y_label, percent=percent), _legend(lines, rules)]
+    xs = [x for line in lines for x, _ in line.points] + [mark.x for mark in marks]
+    ys = [y for line in lines for _, y in line.points] + [rule.y for rule in rules] + [m.y for m in marks]
+    frame = _Frame.around(xs, ys, len(_legend_rows(lines, rules, marks)), y_from_zero=y_from_zero)
+    body = [frame.axes(x_label, y_label, percent=percent), _legend(lines, rules, marks)]
     body += [frame.rule(rule) for rule in rules]
     body += [frame.polyline(line) for line in lines]
+    body += [frame.ring(mark) for mark in marks]
     return _svg(body, alternative)
 
 
@@ -181,6 +192,9 @@ class _Frame:
             )
         return drawn
 
+    def ring(self, mark: Mark) -> str:
+        return f'<circle class="ring" cx="{self.x(mark.x):.1f}" cy="{self.y(mark.y):.1f}" r="6.5"/>'
+
     def bar(self, x: int, count: int, *, short: bool) -> str:
         unit = (_WIDTH - _LEFT - _RIGHT) / (self.x_high - self.x_low)
         width = max(1.0, min(unit * 0.72, 34.0))
@@ -200,13 +214,16 @@ def _number(value: float, step: float) -> str:
     return f"{value:.{decimals}f}"
 
 
-def _legend_rows(lines: Sequence[Line], rules: Sequence[Rule]) -> list[list[tuple[str, str]]]:
+def _legend_rows(
+    lines: Sequence[Line], rules: Sequence[Rule], marks: Sequence[Mark] = ()
+) -> list[list[tuple[str, str]]]:
     """Legend entries ``(class, label)`` broken into rows that fit the width."""
     rows: list[list[tuple[str, str]]] = [[]]
     used = 0.0
-    for entry in [(f"s{line.style}", line.label) for line in lines] + [
-        (f"r{r.style}", r.label) for r in rules
-    ]:
+    entries = [(f"s{line.style}", line.label) for line in lines]
+    entries += [(f"r{rule.style}", rule.label) for rule in rules]
+    entries += [("ring", mark.label) for mark in marks]
+    for entry in entries:
         width = 30 + _GLYPH * len(entry[1]) + 14
         if rows[-1] and used + width > _WIDTH - _LEFT:
             rows.append([])
@@ -216,13 +233,17 @@ def _legend_rows(lines: Sequence[Line], rules: Sequence[Rule]) -> list[list[tupl
     return rows
 
 
-def _legend(lines: Sequence[Line], rules: Sequence[Rule], *, bars: bool = False) -> str:
+def _legend(
+    lines: Sequence[Line], rules: Sequence[Rule], marks: Sequence[Mark] = (), *, bars: bool = False
+) -> str:
     parts = []
-    for row, entries in enumerate(_legend_rows(lines, rules)):
+    for row, entries in enumerate(_legend_rows(lines, rules, marks)):
         x, y = float(_LEFT), 14 + row * _LEGEND_ROW
         for style, label in entries:
             if bars and style == "s1":
                 parts.append(f'<rect class="bar" x="{x:.1f}" y="{y - 10}" width="22" height="10"/>')
+            elif style == "ring":
+                parts.append(f'<circle class="ring" cx="{x + 11:.1f}" cy="{y - 5}" r="6.5"/>')
             else:
                 parts.append(
                     f'<line class="{style}" x1="{x:.1f}" x2="{x + 22:.1f}" y1="{y - 4}" y2="{y - 4}"/>'

@@ -14,6 +14,8 @@ __all__ = ["RUN_FORMAT", "RunDirectory"]
 
 RUN_FORMAT = "fedpriv-run/1"
 
+_MOST_CLIENTS = 100_000
+_MOST_RECORDS = 1000
 _NUMBER = (int, float)
 _OPTIONAL_NUMBER = (int, float, type(None))
 _Shape = Mapping[str, type | tuple[type, ...]]
@@ -144,6 +146,10 @@ class RunDirectory:
         plan = _object(path / "plan.json", _PLAN)
         for position, adversary in enumerate(plan["adversaries"]):
             _require(adversary, _ADVERSARY, f"plan.json, adversaries[{position}]")
+        levels = plan.get("levels", [])  # plans of before there were any have none
+        if not isinstance(levels, list) or not _counts(levels):
+            raise IntegrityError("plan.json: 'levels' are not numbers of survivors")
+        _check_people(plan)
         result = _object(path / "result.json", _RESULT) if (path / "result.json").is_file() else None
         return cls(
             path=path,
@@ -159,6 +165,24 @@ class RunDirectory:
     def finished(self) -> bool:
         """Whether the run says that it reached its end."""
         return bool(self.result and self.result["finished"])
+
+
+def _check_people(plan: dict[str, Any]) -> None:
+    """What a plan says of people and of a large ε; plans of before it was asked say nothing."""
+    for key in ("clients", "clients_in_all"):
+        number = plan.get(key, 1)
+        if type(number) is not int or not 1 <= number <= _MOST_CLIENTS:
+            raise IntegrityError(f"plan.json: {key!r} is not a number from 1 to {_MOST_CLIENTS}")
+    records = plan.get("person_records", 1)
+    if type(records) is not int or not 1 <= records <= _MOST_RECORDS:
+        raise IntegrityError(f"plan.json: 'person_records' is not a number from 1 to {_MOST_RECORDS}")
+    if plan.get("disjointness", "unknown") not in ("asserted", "unknown"):
+        raise IntegrityError("plan.json: 'disjointness' is neither 'asserted' nor 'unknown'")
+    if type(plan.get("allow_large_epsilon", False)) is not bool:
+        raise IntegrityError("plan.json: 'allow_large_epsilon' is neither true nor false")
+    for key in ("epsilon_person", "epsilon_everywhere"):
+        if not isinstance(plan.get(key), _OPTIONAL_NUMBER) or isinstance(plan.get(key), bool):
+            raise IntegrityError(f"plan.json: {key!r} has the wrong type")
 
 
 def _text(path: Path) -> str:

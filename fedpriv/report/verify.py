@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +22,7 @@ from fedpriv.report.facts import collect
 from fedpriv.report.figures import Figures, recompute
 from fedpriv.report.history import History
 from fedpriv.report.html import render
+from fedpriv.report.people import people
 from fedpriv.report.rundir import RunDirectory
 from fedpriv.report.schema import problems
 
@@ -69,8 +70,9 @@ def examine(rundir: RunDirectory, *, curve: bool = True) -> Findings:
     figures = None
     try:
         noise = _noise_plan(rundir)
-        against = [_event_against(noise, rundir.plan, a) for a in rundir.plan["adversaries"]]
-        checks += _plan(rundir, history, noise, against)
+        events = _round_events(noise, rundir.plan)
+        against = [_event_against(events, rundir.plan, a) for a in rundir.plan["adversaries"]]
+        checks += _plan(rundir, history, events, against)
         checks += _rounds(rundir, history, noise)
         figures = recompute(
             history.event,
@@ -80,12 +82,20 @@ def examine(rundir: RunDirectory, *, curve: bool = True) -> Findings:
             against=against,
             curve=curve,
         )
+        figures = replace(figures, people=people(rundir, history, full=curve))
+        if curve:
+            figures = replace(figures, frontier=_frontier(rundir, history))
         checks += _epsilons(rundir, history, figures)
     except FedprivError as error:
         checks.append(Check("ε recomputed", "ledger.json, plan.json", "failed", str(error)))
     checks += _result(rundir, history)
     checks += _adapter(rundir, history)
     return Findings(rundir, history, figures, tuple(checks))
+
+
+def _frontier(rundir: RunDirectory, history: History) -> tuple[dp.FrontierPoint, ...]:
+    plan = rundir.plan
+    return dp.frontier_around(history.event, history.planned, float(plan["epsilon"]), float(plan["delta"]))
 
 
 def _ledger(rundir: RunDirectory, history: History) -> Iterator[Check]:
@@ -122,27 +132,39 @@ def _noise_plan(rundir: RunDirectory) -> dp.NoisePlan:
         sensitivity=plan["sensitivity"],
         dimension=plan["dimension"],
         sampling_rate=float(plan["sampling_rate"]),
+        levels=tuple(plan.get("levels", ())),
     )
 
 
-def _event_against(noise: dp.NoisePlan, plan: dict[str, Any], adversary: dict[str, Any]) -> dp.Event | None:
+def _round_events(noise: dp.NoisePlan, plan: dict[str, Any]) -> dp.RoundEvents:
+    """What a round is: one noisy sum, several noisy steps, or a row of a matrix mechanism."""
+    steps = plan["local_steps"] if plan.get("work") == "steps" else 1
+    bands = plan.get("bands")
+    if type(steps) is not int or not (bands is None or type(bands) is int):
+        raise IntegrityError("plan.json: 'local_steps' and 'bands' are whole numbers")
+    return dp.RoundEvents(noise, steps=steps, bands=bands)
+
+
+def _event_against(
+    events: dp.RoundEvents, plan: dict[str, Any], adversary: dict[str, Any]
+) -> dp.Event | None:
     """The event that an adversary sees; without secure aggregation the server sees single updates."""
     who = adversary["adversary"]
     if who not in get_args(dp.Adversary):
         raise IntegrityError(f"plan.json names an adversary that this version does not know: {who!r}")
     name: dp.Adversary = "unmasked" if who == "server" and plan["aggregator"] == "plain" else who
-    return noise.event_against(name)
+    return events.against(name)
 
 
 def _plan(
-    rundir: RunDirectory, history: History, noise: dp.NoisePlan, against: list[dp.Event | None]
+    rundir: RunDirectory, history: History, events: dp.RoundEvents, against: list[dp.Event | None]
 ) -> Iterator[Check]:
-    plan, row = rundir.plan, history.plan
+    plan, row, noise = rundir.plan, history.plan, events.noise
     same = "plan.json follows from its own parameters and is the one that the ledger committed to"
     faults = []
     if plan["event"] != row.body.get("event"):
         faults.append(("event", f"it is not the event that {row.name} committed to"))
-    if plan["event"] != dp.event_to_dict(noise.event()):
+    if plan["event"] != dp.event_to_dict(events.event()):
         faults.append(("event", "it does not follow from the plan's noise, survivors and colluders"))
     if plan["rounds"] != history.planned:
         faults.append(("rounds", f"it says {plan['rounds']}; {row.name} committed to {history.planned}"))
@@ -223,11 +245,22 @@ def _epsilons(rundir: RunDirectory, history: History, figures: Figures) -> Itera
             (f"adversaries[{i}] ({a['adversary']}), epsilon_pld", a["epsilon_pld"], epsilon)
             for i, (a, epsilon) in enumerate(zip(plan["adversaries"], figures.adversaries, strict=True))
         ),
+        *(
+            (key, plan[key], epsilon)
+            for key, epsilon in (
+                ("epsilon_person", figures.people.person),
+                ("epsilon_everywhere", figures.people.everywhere_planned),
+            )
+            if key in plan  # plans of before there were any have none
+        ),
     )
     yield from _all("ε planned", "plan.json", faults, f"recomputed by two accountants: {figures.planned_pld}")
     if figures.planned_pld is None or figures.planned_pld > plan["epsilon"] * (1 + _TOLERANCE):
         what = f"the plan costs ε = {figures.planned_pld}, over the {plan['epsilon']:g} that it allows"
         yield Check("ε planned", "plan.json, epsilon", "failed", what)
+    if plan["epsilon"] >= dp.LARGE_EPSILON and not plan.get("allow_large_epsilon", True):
+        what = f"it allows ε = {plan['epsilon']:g} without saying that so large a one is meant"
+        yield Check("ε planned", "plan.json, allow_large_epsilon", "failed", what)
     by_count = {rounds: rdp for rounds, rdp, _ in figures.curve}
     counted = sorted(history.reserved.keys() - history.voided.keys())
     lines = []

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["FrozenPrefix", "keep_prefixes"]
 
 _DOMAIN = b"fedpriv/training/prefix/1\0"
+_BETWEEN_SAVES = 30.0  # seconds
 
 
 class _Reached(Exception):  # noqa: N818 (a way out, not an error)
-    """Leaves the forward pass at the first trained block, with what that block was given."""
+    """Leaves the forward pass below the first trained block, with what that block would be given."""
 
     def __init__(self, hidden: torch.Tensor) -> None:
         super().__init__()
@@ -68,6 +70,7 @@ class FrozenPrefix:
         self._states = states
         self._known = known
         self._index = index
+        self._save_from = time.monotonic() + _BETWEEN_SAVES
 
     @classmethod
     def of(
@@ -133,10 +136,14 @@ class FrozenPrefix:
         return int(self._states.nbytes)
 
     def save(self) -> None:
-        """Make what was filled in available to later processes; nothing where there is no folder."""
+        """Make what was filled in available to later processes; nothing where there is no folder.
+
+        Called once all is filled in, and now and then before: to wait for the disk takes time.
+        """
         if self._index is None or not isinstance(self._states, np.memmap):
             return
-        self._states.flush()
+        self._states.flush()  # before the index says that it is there
+        self._save_from = time.monotonic() + _BETWEEN_SAVES
         beside = self._index.with_suffix(f".{os.getpid()}")
         with os.fdopen(os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
             self._known.tofile(file)
@@ -150,17 +157,8 @@ class FrozenPrefix:
         self._fill(batch[~self._known[batch]])
         hidden = torch.from_numpy(self._padded(batch)).to(next(self._task.model.parameters()).device)
 
-        def replace(module: nn.Module, args: Any, kwargs: Any) -> Any:
-            if args:
-                return (hidden, *args[1:]), kwargs
-            return args, {**kwargs, "hidden_states": hidden}
-
-        handle = self._blocks[self._first].register_forward_pre_hook(replace, with_kwargs=True)
-        try:
-            with _skipped(self._blocks, self._first):
-                yield
-        finally:
-            handle.remove()
+        with _skipped(self._blocks, self._first, hidden):
+            yield
 
     def _padded(self, batch: NDArray[np.int64]) -> NDArray[np.float32]:
         """States of shape (b, longest, hidden), zero where there is no token: attention leaves it out."""
@@ -174,12 +172,13 @@ class FrozenPrefix:
     def _fill(self, records: NDArray[np.int64]) -> None:
         if not len(records):
             return
-        hidden = _capture(self._task, self._encoded, records, self._blocks[self._first]).cpu().numpy()
+        hidden = _capture(self._task, self._encoded, records, self._blocks[self._first - 1]).cpu().numpy()
         for row, record in enumerate(records):
             start, stop = self._encoded.offsets[record], self._encoded.offsets[record + 1]
             self._states[start:stop] = hidden[row, : stop - start]
         self._known[records] = True
-        self.save()
+        if self._known.all() or time.monotonic() > self._save_from:
+            self.save()
 
 
 def keep_prefixes(
@@ -208,6 +207,8 @@ def keep_prefixes(
 def _first_trained_block(model: nn.Module, manifest: Manifest) -> tuple[nn.ModuleList, int] | None:
     """The model's list of blocks and the index of the lowest trained one; ``None`` where it is the lowest.
 
+    Where no block is trained (``head``) the index is their number.
+
     Trained parameters outside the list are the head's, or are found out by :func:`_passes_on_one_tensor`.
     """
     from torch import nn
@@ -226,20 +227,20 @@ def _first_trained_block(model: nn.Module, manifest: Manifest) -> tuple[nn.Modul
         for entry in manifest.entries
         if entry.name.startswith(f"{name}.")
     ]
-    first = min(trained, default=layers - 1)
+    first = min(trained, default=layers)
     return (blocks, first) if first > 0 else None
 
 
 def _capture(
     task: SequenceClassification, encoded: Encoded, records: NDArray[np.int64], block: nn.Module
 ) -> torch.Tensor:
-    """What ``block`` is given for these records, shape (b, longest, hidden)."""
+    """What ``block`` hands on for these records, shape (b, longest, hidden)."""
     import torch
 
-    def stop(module: nn.Module, args: Any, kwargs: Any) -> None:
-        raise _Reached(args[0] if args else kwargs["hidden_states"])
+    def stop(module: nn.Module, args: Any, output: Any) -> None:
+        raise _Reached(output)
 
-    handle = block.register_forward_pre_hook(stop, with_kwargs=True)
+    handle = block.register_forward_hook(stop)
     try:
         with evaluating(task.model), torch.no_grad():
             task.logits(encoded, records, whole=True)
@@ -256,35 +257,36 @@ def _passes_on_one_tensor(
     """Whether blocks hand one tensor to the next, and nothing trained lies below the first trained block."""
     import torch
 
-    kinds: list[bool] = []
-    upstream: list[bool] = []
+    fixed: list[bool] = []
 
-    def kind(module: nn.Module, args: Any, output: Any) -> None:
-        kinds.append(torch.is_tensor(output))
+    def look(module: nn.Module, args: Any, output: Any) -> None:
+        fixed.append(torch.is_tensor(output) and not output.requires_grad)
 
-    def given(module: nn.Module, args: Any, kwargs: Any) -> None:
-        hidden = args[0] if args else kwargs.get("hidden_states")
-        upstream.append(not torch.is_tensor(hidden) or hidden.requires_grad)
-
-    handles = [blocks[i].register_forward_hook(kind) for i in range(first)]
-    handles.append(blocks[first].register_forward_pre_hook(given, with_kwargs=True))
+    handles = [blocks[i].register_forward_hook(look) for i in range(first)]
     try:
         with evaluating(task.model), torch.enable_grad():
             task.logits(encoded, np.zeros(1, dtype=np.int64), whole=True)
     finally:
         for handle in handles:
             handle.remove()
-    return len(kinds) == first and all(kinds) and upstream == [False]
+    return len(fixed) == first and all(fixed)
 
 
 @contextmanager
-def _skipped(blocks: nn.ModuleList, first: int) -> Iterator[None]:
-    """The blocks below ``first`` hand on what they are given."""
+def _skipped(blocks: nn.ModuleList, first: int, hidden: torch.Tensor) -> Iterator[None]:
+    """The blocks below ``first`` do nothing, and the last of them hands on ``hidden``."""
     originals: list[tuple[nn.Module, Callable[..., Any] | None]] = []
+
+    def unchanged(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return hidden_states
+
+    def known(*_: Any, **__: Any) -> torch.Tensor:
+        return hidden
+
     for i in range(first):
         block = blocks[i]
         originals.append((block, block.__dict__.get("forward")))
-        block.forward = _identity
+        block.forward = known if i == first - 1 else unchanged
     try:
         yield
     finally:
@@ -293,10 +295,6 @@ def _skipped(blocks: nn.ModuleList, first: int) -> Iterator[None]:
                 del block.__dict__["forward"]
             else:
                 block.forward = original
-
-
-def _identity(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-    return hidden_states
 
 
 def _digest(weights: str, first: int, encoded: Encoded) -> str:

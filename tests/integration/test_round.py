@@ -86,9 +86,17 @@ def test_the_noise_in_the_sum_has_the_variance_that_is_accounted(runner: RoundRu
         noise = np.concatenate(values)
         planned = plan.noise.sum_variance(survivors)
         assert abs(noise.var() / planned - 1) < 5 * np.sqrt(2 / noise.size)
-        # One colluding client's share is not counted, and what is left is at least what is charged.
+        # One colluding client's noise is not counted; what is left is what is charged, and next to no more.
         charged = (Fraction(plan.noise.noise_multiplier) * plan.grid.sensitivity) ** 2
-        assert planned - plan.noise.share_variance >= charged
+        left = planned - plan.noise.kept_variance(survivors)
+        assert charged <= left <= charged * Fraction(21, 20) + survivors
+
+
+def test_the_plan_says_how_much_noise_is_left_at_each_number_of_survivors(plan: Plan) -> None:
+    left = dict(plan.lines())["noise left in a sum"]
+    assert left.startswith("1.000 with 4 survivors, 1.000 with 5 survivors,")
+    assert left.endswith("without removal up to 1.333")
+    assert plan.to_dict()["levels"] == [5]
 
 
 @pytest.mark.parametrize("stage", STAGES)

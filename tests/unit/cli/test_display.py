@@ -18,6 +18,8 @@ class Promise:
     """What the display reads of a plan."""
 
     rounds: int = 40
+    epsilon: float = 3.0
+    large_epsilon: bool = False
     guarantee: str = "Whether any [one] record was there changes little."
     insecure: bool = False
 
@@ -84,6 +86,17 @@ def test_plain_output_has_one_line_a_round() -> None:
     assert lines[3] == "round  2/40  survivors 8/8  epsilon 1.24 of 3  31.2 kB a client  4.2 s"
     assert lines[4] == "round 3: no sum, 4 of 8 clients answered"
     assert "\x1b" not in stream.getvalue()
+
+
+def test_a_large_budget_is_said_before_the_first_round() -> None:
+    stream = io.StringIO()
+    display = Plain(stream)
+    with display:
+        display.started(Promise(epsilon=25.0, large_epsilon=True), 0)  # type: ignore[arg-type]
+    assert "LARGE ε: up to 25 is allowed" in stream.getvalue()
+    stream = io.StringIO()
+    Plain(stream).started(Promise(), 0)  # type: ignore[arg-type]
+    assert "LARGE" not in stream.getvalue()
 
 
 def test_a_terminal_gets_the_same_facts() -> None:

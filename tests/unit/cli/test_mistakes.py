@@ -71,7 +71,7 @@ def assert_refused(result: Result, *words: str) -> None:
         (["partition.clients=2"], ["`partition.clients` is 2, fewer than the 3"]),
         (["partition.method=column", "partition.column=site"], ["2", "fewer than the 3"]),
         (["privacy.epsilom=3"], ["`privacy.epsilom` is not a known key", "did you mean `privacy.epsilon`?"]),
-        (["unit=client"], ["not available in this version"]),
+        (["unit=client"], ["no record is sampled"]),
         (["aggregator=ckks"], ["not available in this version"]),
         (["nonsense"], ["'nonsense' is not a setting"]),
     ],

@@ -98,6 +98,26 @@ def test_to_toml_reads_back_as_the_same_configuration(file: Path) -> None:
     assert load(again).digest() == config.digest()
 
 
+@pytest.mark.parametrize("epsilon", [20.0, 21.5, 1e6])
+def test_a_large_epsilon_must_be_meant(file: Path, epsilon: float) -> None:
+    error = refusal(file, f"privacy.epsilon={epsilon!r}")
+    assert error.key == "privacy.epsilon"
+    assert "privacy.allow_large_epsilon = true" in error.hint
+    meant = load(file, [f"privacy.epsilon={epsilon!r}", "privacy.allow_large_epsilon=true"])
+    assert meant.privacy.epsilon == epsilon
+    assert load(file, ["privacy.epsilon=19.99"]).privacy.allow_large_epsilon is False
+
+
+def test_nothing_is_claimed_of_people_unless_it_is_said(file: Path) -> None:
+    config = load(file)
+    assert (config.data.disjointness, config.privacy.person_records) == ("unknown", 1)
+    said = load(file, ["data.disjointness=asserted", "privacy.person_records=5"])
+    assert (said.data.disjointness, said.privacy.person_records) == ("asserted", 5)
+    assert refusal(file, "data.disjointness=verified").key == "data.disjointness"
+    for records in ("0", "1001", "true", "2.5"):
+        assert refusal(file, f"privacy.person_records={records}").key == "privacy.person_records"
+
+
 def test_from_dict_undoes_to_dict(file: Path) -> None:
     config = load(file)
     assert Config.from_dict(config.to_dict(), base=file.parent) == config
@@ -187,7 +207,6 @@ def test_a_missing_table_is_named(file: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "key", "words"),
     [
-        (["unit=client"], "unit", "not available in this version"),
         (["aggregator=ckks"], "aggregator", "not available in this version"),
         (["privacy.records=1000", "privacy.delta=0.001"], "privacy.delta", "too large for 1000 records"),
         (["privacy.records=50"], "privacy.expected_batch", "more than `privacy.records`"),

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import pytest
 
-from fedpriv.report.figures import advantage, chosen_counts, group_epsilon, highest_tpr
+from fedpriv.report.figures import advantage, chosen_counts, highest_tpr
 from fedpriv.report.wording import one_in, rounded_up, times
 
 NORMAL = NormalDist()
@@ -42,15 +42,6 @@ def test_a_further_bound_never_weakens_the_others() -> None:
 def test_without_a_bound_everything_is_possible() -> None:
     assert highest_tpr([], 0.01) == 1.0
     assert advantage([]) == 1.0
-
-
-@pytest.mark.parametrize("size", [2, 3])
-def test_a_group_under_gaussian_noise_is_within_its_bound(size: int) -> None:
-    mu, delta = 0.4, 1e-5
-    bounds = [(epsilon / 10, gaussian_delta(mu, epsilon / 10)) for epsilon in range(1, 60)]
-    epsilon = group_epsilon(bounds, size, delta)
-    assert epsilon is not None
-    assert gaussian_delta(size * mu, epsilon) <= delta
 
 
 def test_chosen_counts_keep_both_ends_and_never_exceed_the_most() -> None:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from fedpriv.report.plots import Line, Rule, bar_chart, line_chart, ticks
+from fedpriv.report.plots import Line, Mark, Rule, bar_chart, line_chart, ticks
 
 
 def numbers(svg: str, attribute: str) -> list[float]:
@@ -74,3 +74,18 @@ def test_a_label_with_markup_stays_text() -> None:
     )
     assert "<script" not in svg
     assert svg.count("&lt;script&gt;") == 5
+
+
+@pytest.mark.parametrize("place", [(30.0, 0.7), (90.0, 3.0), (1.0, 0.0)])
+def test_a_marked_point_widens_the_drawing_and_stands_in_the_legend(place: tuple[float, float]) -> None:
+    lines = [Line(f"ε = {e}", [(15.0, e / 9), (60.0, e / 8)], 1 + i) for i, e in enumerate((1, 3, 5, 8))]
+    svg = line_chart(
+        lines, marks=[Mark("this <plan>", *place)], x_label="rounds", y_label="noise", alternative="words"
+    )
+    rings = re.findall(r'<circle class="ring" cx="([0-9.]+)" cy="([0-9.]+)"', svg)
+    assert len(rings) == 2  # one in the legend
+    (_, legend), (x, y) = rings
+    assert 66 <= float(x) <= 446
+    assert float(legend) + 6.5 < float(y) <= 246
+    assert "this &lt;plan&gt;" in svg
+    assert {f"s{style}" for style in (1, 2, 3, 4)} <= set(re.findall(r'<polyline class="(s[0-9])"', svg))

@@ -148,9 +148,9 @@ def test_the_page_fetches_nothing_and_runs_nothing(finished: Path) -> None:
 def test_every_chart_has_a_sentence_and_a_table(finished: Path) -> None:
     text = (finished / "report.html").read_text()
     charts = [dict(a) for tag, a in Page(text).tags if tag == "svg"]
-    assert len(charts) == 4
+    assert len(charts) == 5
     assert all(chart["role"] == "img" and len(chart["aria-label"] or "") > 40 for chart in charts)
-    assert text.count("The figures as a table") == 4
+    assert text.count("The figures as a table") == 5
 
 
 def test_links_of_the_page_lead_somewhere(finished: Path) -> None:
@@ -275,7 +275,11 @@ def test_the_page_of_a_run_that_did_nothing_yet(tmp_path: Path) -> None:
     report = report_of(run_dir)
     assert report["accounting"]["epsilon_pld_spent"] == 0
     assert report["rounds"] == []
-    assert "<svg" not in (run_dir / "report.html").read_text()
+    drawn = [
+        dict(a)["aria-label"] for tag, a in Page((run_dir / "report.html").read_text()).tags if tag == "svg"
+    ]
+    assert len(drawn) == 1
+    assert drawn[0].startswith("Line chart of the noise that a number of rounds needs")
 
 
 def test_json_alone_writes_no_page(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_a_folder_keeps_them_for_a_later_process_private_to_the_user(tiny, recor
 
     first = attempt(model, manifest, encoded)
     expected = rows_of(first, manifest, encoded)
+    first.prefixes[0].save()
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in folder.iterdir())
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     later = attempt(model, manifest, dataclasses.replace(encoded))
@@ -140,6 +141,7 @@ def test_a_file_cut_short_is_computed_anew(tiny, records, task_of, tmp_path):
     task, encoded = task_of(model), records(11)
     keep_prefixes(task, manifest, [encoded], budget=1 << 20, folder=tmp_path)
     expected = rows_of(task, manifest, encoded)
+    task.prefixes[0].save()
     for file in tmp_path.glob("*.f32"):
         file.write_bytes(file.read_bytes()[:-4])
     task = task_of(model)

@@ -1,0 +1,112 @@
+"""How a run ends: the adapter saved, the run closed in the ledger, its result written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpriv.federation.checkpoint import read_json, read_lines, write_json
+from fedpriv.federation.config import Config
+from fedpriv.federation.facts import accesses
+from fedpriv.federation.home import now
+from fedpriv.federation.observer import RunResult
+from fedpriv.federation.plan import Plan
+from fedpriv.federation.workplace import Workplace
+from fedpriv.ledger import Ledger
+
+if TYPE_CHECKING:
+    from fedpriv.training import LocalTraining, RecordGradients
+
+__all__ = ["finish"]
+
+
+def finish(
+    *,
+    config: Config,
+    run_dir: Path,
+    work: Workplace,
+    plan: Plan,
+    ledger: Ledger,
+    run_id: str,
+    parameters: NDArray[np.float32],
+    learns: RecordGradients | LocalTraining,
+    facts: Callable[[str], dict[str, Any]],
+) -> RunResult:
+    """Save the adapter, close the run in the ledger, write the result and the ledger's bundle.
+
+    Args:
+        config, run_dir, work, plan, ledger, run_id: of the run.
+        parameters: the last model, float32, shape ``(parameters,)``.
+        learns: what computed on the records, for what it counted.
+        facts: what ``run.json`` says at the end, given the time.
+    """
+    from fedpriv import peft
+    from fedpriv.training import majority
+
+    learns.verify_frozen()
+    work.manifest.restore(work.model, parameters)
+    rounds = read_lines(run_dir / "rounds.jsonl")
+    accuracy = rounds[-1]["accuracy"] if rounds else None
+    if accuracy is None:  # the last round was lost
+        accuracy = work.task.evaluate(work.test).accuracy
+    adapter = run_dir / "adapter"
+    shutil.rmtree(adapter, ignore_errors=True)  # half of one, where an earlier call died here
+    digest = peft.save(
+        work.model,
+        work.spec,
+        work.manifest,
+        adapter,
+        base_model=config.model.id,
+        labels=work.dataset.train.label_names,
+        pooling=config.model.pooling,
+        revision=config.model.revision,
+        max_length=config.model.max_length,
+    )
+    if not ledger.run(run_id).finished:  # else an earlier call died after this line
+        ledger.finish(run_id, {"adapter": digest, "accuracy": accuracy})
+    fingerprint = work.dataset.fingerprint
+    spent = ledger.spent(fingerprint)
+    share = majority(work.dataset.test.labels)
+    base_accuracy = read_json(run_dir / "run.json")["base_accuracy"]
+    write_json(
+        run_dir / "result.json",
+        {
+            "accuracy": accuracy,
+            "base_accuracy": base_accuracy,
+            "majority": share,
+            "epsilon_pld_spent": spent.epsilon_pld,
+            "epsilon_rdp_spent": spent.epsilon_rdp,
+            "epsilon_planned": plan.epsilon_pld,
+            "rounds_done": len(rounds),
+            "rounds_planned": plan.rounds,
+            "records_dropped_nonfinite": learns.dropped,
+            "accesses_not_accounted": accesses(work, plan),
+            "adapter_digest": digest,
+            "finished": True,
+        },
+    )
+    write_json(run_dir / "ledger.json", ledger.export(fingerprint))
+    write_json(run_dir / "run.json", facts(now()))
+    sent = [line["bytes_per_client"] for line in rounds]
+    return RunResult(
+        run_dir=run_dir,
+        adapter=adapter,
+        accuracy=accuracy,
+        base_accuracy=base_accuracy,
+        majority=share,
+        epsilon_spent=spent.epsilon,
+        epsilon_rdp=spent.epsilon_rdp,
+        epsilon_budget=plan.epsilon,
+        delta=plan.delta,
+        rounds_done=len(rounds),
+        rounds_planned=plan.rounds,
+        bytes_per_client_round=max(sent, default=0),
+        bytes_per_client_total=sum(sent),
+        dropouts=sum(len(line["dropped"]) for line in rounds),
+        insecure=plan.insecure,
+    )

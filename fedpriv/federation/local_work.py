@@ -1,0 +1,94 @@
+"""What a client does between the model and the sum, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpriv.errors import UsageError
+from fedpriv.federation.client_work import ClientWork
+from fedpriv.federation.entropy import Entropy
+from fedpriv.federation.plan import Noisy, Plan
+from fedpriv.federation.record_work import RECORD_SHARE, RecordWork
+from fedpriv.federation.steps_work import StepsWork
+from fedpriv.federation.workplace import Workplace
+
+if TYPE_CHECKING:
+    from fedpriv.training import LocalTraining, RecordGradients
+
+__all__ = ["LocalWork", "learner", "local_work"]
+
+
+class LocalWork(Protocol):
+    """The work of every client of a run, one client at a time, and how the sum of it is read."""
+
+    @property
+    def clip(self) -> float:
+        """The clipping norm of the next round, in model units."""
+
+    @property
+    def noisy(self) -> bool:
+        """Whether a contribution carries its noise already."""
+
+    def contribution(self, round_: int, client: int, parameters: NDArray[np.float32]) -> NDArray[np.int64]:
+        """What one client puts into the sum of ``round_``: int64, shape ``(noise.dimension,)``."""
+
+    def read(self, noisy: Noisy, survivors: int) -> NDArray[np.float64]:
+        """The gradient that the noisy sum of so many ``survivors`` stands for, shape ``(parameters,)``."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be kept between two rounds."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+
+
+def learner(work: Workplace, plan: Plan) -> RecordGradients | LocalTraining:
+    """What computes on the records under this plan: gradients record by record, or local training."""
+    from fedpriv.training import LocalTraining, RecordGradients
+
+    config = work.config
+    if plan.work == "update":
+        local = config.local
+        return LocalTraining(
+            work.model,
+            work.task,
+            work.manifest,
+            learning_rate=local.learning_rate,
+            batch=local.batch,
+            steps=plan.local_steps,
+            epochs=plan.local_epochs,
+            optimizer=local.optimizer,
+        )
+    return RecordGradients(
+        work.model,
+        work.task,
+        work.manifest,
+        clip=plan.grid.clip * RECORD_SHARE,
+        micro_batch=config.training.micro_batch,
+        engine=config.training.engine,
+    )
+
+
+def local_work(
+    work: Workplace, plan: Plan, entropy: Entropy, learns: RecordGradients | LocalTraining
+) -> LocalWork:
+    """The clients' work under the plan.
+
+    Raises:
+        UsageError: ``learns`` is not what the plan needs.
+    """
+    from fedpriv.training import LocalTraining, RecordGradients
+
+    if plan.work == "update":
+        if isinstance(learns, RecordGradients) or not hasattr(learns, "update"):
+            raise UsageError("whole updates are summed, which takes local training, not record gradients")
+        return ClientWork(work, plan, entropy, learns)
+    if isinstance(learns, LocalTraining) or not hasattr(learns, "clipped"):
+        raise UsageError("gradients of records are summed, which takes record gradients, not local training")
+    if plan.work == "steps":
+        return StepsWork(work, plan, entropy, learns)
+    return RecordWork(work, plan, entropy, learns)

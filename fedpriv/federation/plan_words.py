@@ -1,0 +1,222 @@
+"""A plan in words: the guarantee in one sentence, and the lines that `fedpriv plan` prints."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fedpriv import dp
+from fedpriv.errors import UsageError
+
+if TYPE_CHECKING:
+    from fedpriv.federation.plan import Plan
+
+__all__ = ["frontier_note", "guarantee", "lines", "together_with"]
+
+
+def guarantee(plan: Plan) -> str:
+    """The guarantee in one sentence: (ε, δ), unit, adjacency, against whom, under which condition."""
+    own = "that client itself" if plan.unit == "client" else "the record's own client"
+    who = {
+        ("distributed", True): (
+            f"the server{together_with(plan.noise.max_colluders)}, and everybody "
+            f"who receives the model, as long as at least "
+            f"{plan.noise.min_survivors - plan.noise.max_colluders} honest clients add their noise"
+        ),
+        ("distributed", False): (
+            "everybody who receives the model, but not the server, which sees every update "
+            "(aggregator = plain)"
+        ),
+        ("local", True): f"everybody but {own}, the server included",
+        ("local", False): f"everybody but {own}, the server included",
+        ("central", True): "everybody who receives the model, but not the server, which adds the noise",
+        (
+            "central",
+            False,
+        ): "everybody who receives the model, but not the server, which sees every update",
+    }[plan.trust, plan.aggregator.hides_updates]
+    what = (
+        "Whether any one client's data was used or not"
+        if plan.unit == "client"
+        else "Whether any one record was in the training data or not"
+    )
+    return (
+        f"{what} changes what is seen by at most "
+        f"(ε = {_upward(plan.epsilon_pld)}, δ = {plan.delta:g}); this holds against {who}."
+    )
+
+
+def lines(plan: Plan) -> list[tuple[str, str]]:
+    """The plan for a person: pairs of label and text."""
+    noise, grid = plan.noise, plan.grid
+    found = [
+        ("guarantee", plan.guarantee),
+        ("unit, trust, aggregator", f"{plan.unit}, {plan.trust}, {plan.aggregator.name}"),
+        ("rounds", _rounds_line(plan)),
+        (
+            "noise",
+            f"multiplier {noise.noise_multiplier:g} of {_bound_in_words(plan)}; each client adds a "
+            f"standard deviation of {math.sqrt(noise.share_variance) / 2.0**grid.scale_log2:.4g}",
+        ),
+        (
+            "ε under the plan",
+            f"{plan.epsilon_pld:.4f} by PLD, {plan.epsilon_rdp:.4f} by RDP, at δ = {plan.delta:g}; "
+            f"allowed {plan.epsilon:g}",
+        ),
+    ]
+    found += [
+        (f"ε against {entry.adversary}", f"{_bound(entry.epsilon_pld)}: {entry.description}")
+        for entry in plan.adversaries
+    ]
+    found += _people(plan)
+    found += [
+        (
+            "clients",
+            f"{noise.clients}; a round needs {noise.min_survivors} survivors and bears "
+            f"{noise.max_colluders} colluding",
+        ),
+        (
+            "encoding",
+            f"{noise.dimension:,} parameters in {grid.bits} bits, one unit is 2^{-grid.scale_log2}",
+        ),
+        (
+            "traffic",
+            f"{plan.bytes_per_client_round:,} bytes sent per client and round; "
+            f"{plan.masks_per_client} masks to expand",
+        ),
+    ]
+    if plan.adaptive_clip is not None:
+        found.append(("clip", _clip_line(plan)))
+    if noise.levels:
+        found.append(("noise left in a sum", _noise_left(plan)))
+    if plan.estimate is not None:
+        found.append(
+            (
+                "on this machine",
+                f"about {_duration(plan.estimate.seconds)}, "
+                f"{plan.estimate.memory_bytes / 2**20:,.0f} MiB of memory",
+            )
+        )
+    if plan.large_epsilon:
+        found.append(
+            (
+                "LARGE ε",
+                f"ε = {plan.epsilon:g} is allowed by privacy.allow_large_epsilon; from {dp.LARGE_EPSILON:g} "
+                f"on, a guarantee says next to nothing about any one {plan.unit}",
+            )
+        )
+    if plan.insecure:
+        found.append(
+            ("INSECURE", "privacy.insecure_seed is set: whoever knows it can take the noise off again")
+        )
+    return found
+
+
+def frontier_note(plan: Plan) -> str:
+    """What the figures of the frontier are, in one line."""
+    sampled = f"q = {plan.sampling_rate:.5g}" if plan.sampling_rate < 1 else "no sampling"
+    return (
+        f"noise multiplier that so many rounds need, at δ = {plan.delta:g} and {sampled}; over "
+        f"{plan.expected_batch:g} it is the noise in a round's mean, in parts of {_bound_in_words(plan)}"
+    )
+
+
+def _people(plan: Plan) -> list[tuple[str, str]]:
+    """What somebody with several records is promised."""
+    found = []
+    if plan.person_records > 1:
+        what = f"{_bound(plan.epsilon_person)} for somebody with up to {plan.person_records} records"
+        found.append(("ε of a person", f"{what} in all (privacy.person_records)"))
+    if plan.trust == "local":
+        own = "records" if plan.unit == "client" else "one record"
+        what = (
+            "no more, as nobody is said to have records at two clients (data.disjointness = asserted)"
+            if plan.disjointness == "asserted"
+            else f"{_bound(plan.epsilon_everywhere)} for somebody with {own} at each of the "
+            f"{plan.noise.clients} clients; that there is nobody is not known (data.disjointness)"
+        )
+        found.append(("ε over all clients", what))
+    return found
+
+
+def _bound_in_words(plan: Plan) -> str:
+    """What the noise multiplier is a multiple of."""
+    if plan.work == "update" and plan.unit == "record":
+        return f"twice the clip {plan.grid.clip:g} (one record may turn a client's update around)"
+    return f"clip {plan.grid.clip:g}"
+
+
+def _rounds_line(plan: Plan) -> str:
+    if plan.work == "update":
+        own = _times(plan.local_epochs, "epoch") or _times(plan.local_steps, "step")
+        clients = plan.noise.clients
+        who = (
+            f"all {clients} clients"
+            if plan.bands is None
+            else (
+                f"at most {clients} of the {plan.all_clients} clients, which take turns in "
+                f"{plan.bands} cohorts"
+            )
+        )
+        return (
+            f"{plan.rounds} of {who}, each with {own} on its own records; "
+            f"the sum of updates is divided by {plan.expected_batch:g}; no amplification by sampling is "
+            "claimed"
+        )
+    each = "" if plan.work == "gradients" else f", {_times(plan.local_steps, 'step')} each"
+    return (
+        f"{plan.rounds} of {plan.expected_batch:g} records expected{each}, each record with q = "
+        f"{plan.sampling_rate:.5g} ({plan.records:,} records, "
+        f"{'as declared' if plan.records_declared else 'counted, and so public'})"
+    )
+
+
+def _noise_left(plan: Plan) -> str:
+    """How much of the needed variance is in a sum at each number of survivors, after removal."""
+    noise = plan.noise
+    counts = range(noise.min_survivors, noise.clients + 1)
+    left = {u: (noise.realised_multiplier(u) / noise.noise_multiplier) ** 2 for u in counts}
+    most = (noise.clients - noise.max_colluders) / (noise.min_survivors - noise.max_colluders)
+    shown = (
+        ", ".join(f"{ratio:.3f} with {u} survivors" for u, ratio in left.items())
+        if len(left) <= 8
+        else f"{min(left.values()):.3f} to {max(left.values()):.3f} with {counts[0]} survivors or more"
+    )
+    return f"{shown}, in parts of the variance needed; without removal up to {most:.3f}"
+
+
+def _clip_line(plan: Plan) -> str:
+    clip = plan.adaptive_clip
+    if clip is None:
+        raise UsageError("the clip of this plan does not move")
+    bits, update = clip.bit_units, plan.grid.sensitivity
+    z, norm = plan.noise.noise_multiplier, math.hypot(bits, update)
+    return (
+        f"from {clip.initial:g} towards the {clip.quantile:g} quantile of the updates' norms; the count "
+        f"takes {bits**2 / norm**2:.1%} of each round's cost: multiplier {z * norm / bits:.3g} for the "
+        f"count and {z * norm / update:.4g} for the update make {z:.4g} together"
+    )
+
+
+def together_with(colluders: int) -> str:
+    """The clients on the server's side, in words."""
+    if colluders == 0:
+        return ""
+    return f" together with up to {colluders} colluding client{'' if colluders == 1 else 's'}"
+
+
+def _upward(epsilon: float) -> str:
+    """Two decimals, never rounded down."""
+    return f"{math.ceil(epsilon * 100) / 100:.2f}"
+
+
+def _bound(epsilon: float | None) -> str:
+    return "no useful bound" if epsilon is None else _upward(epsilon)
+
+
+def _times(number: int | None, noun: str) -> str:
+    return "" if number is None else f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
