@@ -36,7 +36,7 @@ from fedpriv.dp.limits import (
     check_relation,
     check_sampling,
 )
-from fedpriv.dp.matrix import CorrelatedNoise, banded_sqrt
+from fedpriv.dp.matrix import banded_sqrt
 from fedpriv.dp.mechanisms import Adversary, NoisePlan, Trust, removal_levels, share_excess
 from fedpriv.dp.planned import epsilon_everywhere, epsilon_of_units, frontier_around
 from fedpriv.dp.registry import event_from_dict, event_to_dict
@@ -56,7 +56,6 @@ from fedpriv.dp.tradeoff import FrontierPoint, frontier
 __all__ = [
     "Adversary",
     "BandedMatrixRound",
-    "CorrelatedNoise",
     "Counted",
     "Event",
     "FrontierPoint",

@@ -57,6 +57,11 @@ def _not_above(start: float, square: Fraction) -> float:
     return start
 
 
+def _multiplier(variance: int, sensitivity: int) -> float:
+    """Standard deviation over sensitivity, never rounded up."""
+    return _not_above(math.sqrt(variance) / sensitivity, Fraction(variance, sensitivity**2))
+
+
 @dataclass(frozen=True, slots=True)
 class PoissonGaussian:
     """Gaussian noise of standard deviation ``noise_multiplier`` times the l2 sensitivity.
@@ -100,10 +105,7 @@ class PoissonSkellam:
     @property
     def noise_multiplier(self) -> float:
         """Standard deviation over sensitivity, never rounded up."""
-        return _not_above(
-            math.sqrt(self.noise_variance) / self.sensitivity,
-            Fraction(self.noise_variance, self.sensitivity**2),
-        )
+        return _multiplier(self.noise_variance, self.sensitivity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +170,7 @@ class PoissonDiscreteGaussian:
     @property
     def noise_multiplier(self) -> float:
         """Standard deviation over sensitivity, never rounded up."""
-        return _not_above(
-            math.sqrt(self.noise_variance) / self.sensitivity,
-            Fraction(self.noise_variance, self.sensitivity**2),
-        )
+        return _multiplier(self.noise_variance, self.sensitivity)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import UsageError
 
-__all__ = ["CorrelatedNoise", "banded_sqrt"]
+__all__ = ["banded_sqrt"]
 
 _MOST_BANDS: Final = 4096
 
@@ -49,67 +49,3 @@ def banded_sqrt(bands: int, rounds: int) -> NDArray[np.float64]:
     while sum(Fraction(value) ** 2 for value in c.tolist()) > 1:
         c = np.nextafter(c, 0.0)
     return np.asarray(c)
-
-
-class CorrelatedNoise:
-    """C^{-1} Z, one row a round, in memory for the last b - 1 rows.
-
-    Row i is (z_i - c_1 y_{i-1} - ... - c_{b-1} y_{i-b+1}) / c_0, the y being the rows before.  Fresh
-    independent noise z is an argument; its scale is the caller's: noise multiplier times sensitivity for a C
-    whose columns have norm at most 1.
-
-    Args:
-        diagonals: c_0, ..., c_{b-1} as from `banded_sqrt`, c_0 positive.
-        dimension: d, coordinates of a row.
-        rows: what `rows` returned earlier, to go on from there.
-
-    Raises:
-        UsageError: shapes that do not fit, or a value that is not finite.
-
-    >>> noise = CorrelatedNoise(np.array([1.0, 0.5]), 2)
-    >>> noise.next(np.array([1.0, 2.0])).tolist(), noise.next(np.zeros(2)).tolist()
-    ([1.0, 2.0], [-0.5, -1.0])
-    """
-
-    __slots__ = ("_diagonals", "_next", "_rows")
-
-    def __init__(
-        self, diagonals: NDArray[np.float64], dimension: int, rows: NDArray[np.float64] | None = None
-    ) -> None:
-        c = np.array(diagonals, dtype=np.float64)
-        if c.ndim != 1 or not c.size or not np.isfinite(c).all() or not c[0] > 0.0:
-            raise UsageError("the diagonals of a banded matrix are finite numbers, the main one positive")
-        if dimension < 1:
-            raise UsageError(f"the dimension is {dimension}; it must be at least 1")
-        shape = (c.size - 1, dimension)
-        kept = np.zeros(shape) if rows is None else np.array(rows, dtype=np.float64)
-        if kept.shape != shape or not np.isfinite(kept).all():
-            raise UsageError(f"the rows to go on from have shape {kept.shape}; finite ones of {shape} fit")
-        self._diagonals = c
-        self._rows = kept  # a ring: row r of the run stands at r modulo b - 1
-        self._next = 0
-
-    def next(self, fresh: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the noise of the next round, made of ``fresh`` (shape (d,)) and the rows before.
-
-        Raises:
-            UsageError: ``fresh`` has another shape or is not finite.
-        """
-        z = np.array(fresh, dtype=np.float64)
-        if z.shape != self._rows.shape[1:] or not np.isfinite(z).all():
-            raise UsageError(
-                f"fresh noise of shape {z.shape}; finite noise of {self._rows.shape[1:]} is needed"
-            )
-        back = len(self._rows)
-        for m in range(1, back + 1):
-            z -= self._diagonals[m] * self._rows[(self._next - m) % back]
-        z /= self._diagonals[0]
-        if back:
-            self._rows[self._next] = z
-            self._next = (self._next + 1) % back
-        return z
-
-    @property
-    def rows(self) -> NDArray[np.float64]:
-        """The last b - 1 rows, oldest first, shape (b - 1, d): all that the next rounds need.  Secret."""
-        return np.roll(self._rows, -self._next, axis=0)

@@ -1,4 +1,4 @@
-"""The banded matrix mechanism: its noise against a dense solve, its price against every schedule."""
+"""The banded matrix mechanism: its diagonals, and its price against every schedule."""
 
 from __future__ import annotations
 
@@ -11,35 +11,12 @@ from reference import dp as reference
 
 from fedpriv.dp import (
     BandedMatrixRound,
-    CorrelatedNoise,
     PoissonGaussian,
     RdpFilter,
     banded_sqrt,
     epsilon_rdp,
 )
 from fedpriv.errors import UsageError
-
-
-@pytest.mark.parametrize(("bands", "rounds"), [(1, 5), (2, 7), (4, 30), (9, 9), (12, 6)])
-def test_streamed_noise_is_that_of_a_dense_solve(bands: int, rounds: int) -> None:
-    diagonals = banded_sqrt(bands, rounds)
-    fresh = np.random.default_rng(3).normal(size=(rounds, 17))
-    stream = CorrelatedNoise(diagonals, 17)
-    ours = np.array([stream.next(row) for row in fresh])
-    assert ours == pytest.approx(reference.solved_noise(diagonals.tolist(), fresh), abs=1e-12)
-
-
-def test_a_stream_goes_on_from_its_rows() -> None:
-    diagonals = banded_sqrt(4, 50)
-    fresh = np.random.default_rng(4).normal(size=(11, 3))
-    whole = CorrelatedNoise(diagonals, 3)
-    expected = [whole.next(row) for row in fresh]
-    first = CorrelatedNoise(diagonals, 3)
-    for row in fresh[:6]:
-        first.next(row)
-    second = CorrelatedNoise(diagonals, 3, first.rows)
-    for row, value in zip(fresh[6:], expected[6:], strict=True):
-        assert np.array_equal(second.next(row), value)
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 7, 64])
@@ -102,14 +79,3 @@ def test_nonsense_is_refused() -> None:
     for bands, rounds in ((0, 3), (5000, 3), (2, 0)):
         with pytest.raises(UsageError):
             banded_sqrt(bands, rounds)
-    for diagonals in (np.zeros(2), np.array([1.0, np.nan]), np.ones((2, 2)), np.array([])):
-        with pytest.raises(UsageError, match="diagonals"):
-            CorrelatedNoise(diagonals, 2)
-    with pytest.raises(UsageError, match="dimension"):
-        CorrelatedNoise(np.ones(2), 0)
-    with pytest.raises(UsageError, match="rows"):
-        CorrelatedNoise(np.ones(3), 2, np.zeros((1, 2)))
-    stream = CorrelatedNoise(np.ones(2), 2)
-    for fresh in (np.ones(3), np.array([1.0, np.inf])):
-        with pytest.raises(UsageError, match="fresh noise"):
-            stream.next(fresh)
