@@ -47,8 +47,10 @@ SCENARIOS = {"sampled": (10, 256), "whole": (1, RECORDS)}  # rounds, records exp
 class WithoutNoise(RoundRunner):
     """The build that must be caught: clients send their sums as they are."""
 
-    def _local_update(self, round_: int, client: int, *rest: Any) -> NDArray[np.uint64]:
-        return self.plan.grid.to_residues(self.local.contribution(round_, client, *rest))
+    def _local_update(
+        self, round_: int, client: int, parameters: NDArray[np.float32], party: Any
+    ) -> NDArray[np.uint64]:
+        return self.plan.grid.to_residues(self.local.contribution(round_, client, parameters))
 
 
 def run(scenario: str, canaries: int, noisy: bool, folder: str) -> dict[str, object]:

@@ -28,8 +28,10 @@ CLIENTS = 5
 class WithoutNoise(RoundRunner):
     """A broken build: the clients send their sums as they are."""
 
-    def _local_update(self, round_: int, client: int, *rest: Any) -> NDArray[np.uint64]:
-        return self.plan.grid.to_residues(self.local.contribution(round_, client, *rest))
+    def _local_update(
+        self, round_: int, client: int, parameters: NDArray[np.float32], party: Any
+    ) -> NDArray[np.uint64]:
+        return self.plan.grid.to_residues(self.local.contribution(round_, client, parameters))
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,11 @@ def test_the_secure_sum_in_three_lines(tmp_path: Path) -> None:
 def test_a_private_mean_of_one_s_own(tmp_path: Path) -> None:
     first, second = call(tmp_path, EXAMPLES / "private_mean.py").splitlines()
     spent = re.fullmatch(r"epsilon ([\d.]+) at delta 0\.001, 24 bits a value", first)
-    assert spent is not None and 2.9 < float(spent[1]) <= 3.01
+    assert spent is not None
+    assert 2.9 < float(spent[1]) <= 3.01
     error = re.fullmatch(r"error ([\d.]+) beside a mean of norm ([\d.]+)", second)
-    assert error is not None and 0.0 < float(error[1]) < 0.5 * float(error[2])
+    assert error is not None
+    assert 0.0 < float(error[1]) < 0.5 * float(error[2])
 
 
 @pytest.mark.slow

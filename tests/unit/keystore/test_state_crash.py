@@ -85,7 +85,7 @@ def write_forever(path, pipe):
             state.store(content(sequence), sequence)
             os.write(pipe, sequence.to_bytes(8, "big"))
 
-chance, kills, answered_before, between, lost, path = random.Random(3), int(sys.argv[2]), 0, 0, 0, None
+chance, kills, answered_before, between, most, path = random.Random(3), int(sys.argv[2]), 0, 0, 0, None
 for trial in range(kills):
     if trial % 10 == 0:  # from nothing
         path, answered_before = folder / str(trial), 0
@@ -108,8 +108,8 @@ for trial in range(kills):
     assert (before or 0) <= sequence == (after or 0), (before, sequence, after)
     assert answered <= sequence <= answered + 1, (answered, sequence)
     between += before is not None and before < sequence
-    answered_before = sequence
-print(json.dumps([sequence, between]))
+    answered_before, most = sequence, max(most, sequence)
+print(json.dumps([most, between]))
 """
 
 
