@@ -42,6 +42,7 @@ def make_run(
     levels: tuple[int, ...] = (),
     people: tuple[int, str] = (1, "unknown"),
     stage: str = "upload",
+    graph: str = "complete",
     name: str = "quickstart",
 ) -> Path:
     """Write a run of ``done`` of ``rounds`` rounds (all, when left out) into ``root`` and return its folder.
@@ -65,6 +66,7 @@ def make_run(
         levels=levels,
     )
     plan = _plan(noise, aggregator, rounds, epsilon) | _people(noise, rounds, *people)
+    plan["graph"] = graph if aggregator == "masked" else None
     plan["allow_large_epsilon"] = epsilon >= dp.LARGE_EPSILON
     folder = root / name
     folder.mkdir(parents=True)

@@ -244,7 +244,7 @@ class SecAgg(Table):
     graph: Literal["complete", "sparse"] = Field(
         default="complete",
         description="complete: every two clients share masks; sparse: each with some others only, for "
-        "hundreds of clients, of which few may vanish",
+        "hundreds of clients, of which few may vanish, and a server that follows the protocol",
     )
     max_colluders: int = Field(
         default=1, ge=0, description="clients that may share what they know with the server"

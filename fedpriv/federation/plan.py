@@ -119,6 +119,13 @@ class Plan:
         )
 
     @property
+    def graph(self) -> Literal["complete", "sparse"] | None:
+        """Who shares masks with whom: each with all others or with some; None without masks."""
+        if isinstance(self.aggregator, Plain):
+            return None
+        return "complete" if self.aggregator.params.complete else "sparse"
+
+    @property
     def prepares(self) -> bool:
         """Whether a round makes keys for the next: cohorts that take turns and sparse graphs cannot."""
         aggregator = self.aggregator
@@ -183,6 +190,7 @@ class Plan:
             "unit": self.unit,
             "trust": self.trust,
             "aggregator": self.aggregator.name,
+            "graph": self.graph,
             "epsilon": self.epsilon,
             "delta": self.delta,
             "clip": grid.clip,

@@ -17,9 +17,12 @@ __all__ = ["frontier_note", "guarantee", "lines", "together_with"]
 def guarantee(plan: Plan) -> str:
     """The guarantee in one sentence: (ε, δ), unit, adjacency, against whom, under which condition."""
     own = "that client itself" if plan.unit == "client" else "the record's own client"
+    # On a sparse graph a server that lies to its clients can open sums over fewer of them, with less noise
+    # (protocols/secagg/spec.md, section 8), so nothing is promised against it.
+    server = "the server (if it follows the protocol)" if plan.graph == "sparse" else "the server"
     who = {
         ("distributed", True): (
-            f"the server{together_with(plan.noise.max_colluders)}, and everybody "
+            f"{server}{together_with(plan.noise.max_colluders)}, and everybody "
             f"who receives the model, as long as at least "
             f"{plan.noise.min_survivors - plan.noise.max_colluders} honest clients add their noise"
         ),

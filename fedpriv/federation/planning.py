@@ -266,6 +266,9 @@ def _adversaries(
         server = events.against("server")
         seen = against(server)
         what = f"the operator of the server{together_with(noise.max_colluders)}; sees the sums"
+        sparse = isinstance(aggregator, Masked) and not aggregator.params.complete
+        if noise.trust == "distributed" and sparse:
+            what += "; follows the protocol (on a sparse graph one that does not could open smaller sums)"
         if noise.trust == "central":
             what = "the operator of the server, who adds the noise and so sees the sums without it"
     else:

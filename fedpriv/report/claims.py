@@ -96,6 +96,15 @@ def warnings(rundir: RunDirectory, history: History, failures: int) -> list[dict
                 "against those who see the released model.",
             )
         )
+    if plan["trust"] == "distributed" and plan.get("graph") == "sparse":
+        found.append(
+            (
+                "caution",
+                "The server is taken to follow the protocol",
+                "Clients shared masks with some others only. A server that lies to them could open sums over "
+                "fewer clients, with less noise than planned; the stated ε does not hold against it.",
+            )
+        )
     if plan["aggregator"] == "plain":
         text = "The server received every client's update in the clear. "
         if plan["trust"] == "distributed":

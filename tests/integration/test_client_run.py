@@ -105,6 +105,9 @@ def test_on_a_sparse_graph_many_clients_give_the_integers_that_they_give_in_the_
     plan = json.loads((tmp_path / "masked" / "plan.json").read_text())
     assert plan["levels"] == []
     assert plan["masks_per_client"] < 100
+    assert plan["graph"] == "sparse"
+    assert "the server (if it follows the protocol) together with" in plan["guarantee"]
+    assert "follows the protocol" in plan["adversaries"][0]["description"]
 
 
 @pytest.mark.slow

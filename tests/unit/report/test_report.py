@@ -222,6 +222,15 @@ def test_plain_aggregation_is_said_first_and_the_server_is_not_covered(tmp_path:
     )
 
 
+def test_on_a_sparse_graph_the_server_is_said_to_follow_the_protocol(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path, rounds=2, graph="sparse")
+    write(run_dir)
+    report = report_of(run_dir)
+    assert "follow the protocol" in report["warnings"][0]["title"]
+    rows = {row["assumption"]: row["status"] for row in report["assumptions"]}
+    assert rows["The server follows the protocol."] == "asserted"
+
+
 def test_a_trusted_server_is_said_first(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path, rounds=2, trust="central")
     write(run_dir)
