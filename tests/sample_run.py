@@ -127,6 +127,12 @@ def make_run(
     return folder
 
 
+def report_of(run_dir: Path) -> dict[str, Any]:
+    """The report of a run, as it was written."""
+    value: dict[str, Any] = json.loads((run_dir / "report.json").read_text())
+    return value
+
+
 def edit(path: Path, **changes: Any) -> None:
     """Change top-level keys of a JSON file."""
     value = json.loads(path.read_text())

@@ -62,6 +62,9 @@ def account(
     """
     from fedpriv import dp
 
+    described = options["mechanism"] != _MECHANISMS[0] or any(
+        value is not None for name, value in options.items() if name != "mechanism"
+    )
     dp.check_sampling(sampling)
     dp.check_relation(relation)
     if records is not None:
@@ -76,8 +79,7 @@ def account(
         options["sample_rate"] = 1.0
     solved = ""
     if events is not None:
-        given = [name for name in ("noise_multiplier", "steps") if options[name] is not None]
-        if given or epsilon is not None:
+        if described or epsilon is not None:
             raise UsageError(
                 "EVENTS.json says all about the events", hint="leave the options that describe a run out"
             )

@@ -27,7 +27,7 @@ def plan(ctx: click.Context, config: Path, overrides: tuple[str, ...], as_json: 
     settings = load(config, overrides)
 
     from fedpriv.cli.display import print_pairs, quiet_libraries
-    from fedpriv.cli.tables import frontier_values, print_frontier
+    from fedpriv.cli.tables import print_frontier
 
     quiet_libraries()
     from fedpriv.federation.allowance import check_allowance
@@ -40,7 +40,8 @@ def plan(ctx: click.Context, config: Path, overrides: tuple[str, ...], as_json: 
     except BudgetExceeded as error:
         problems.append(f"{error} {error.hint}")
     if as_json:
-        print_json({**made.to_dict(), "frontier": frontier_values(made), "problems": problems})
+        frontier = [point.to_dict() for point in made.frontier()]
+        print_json({**made.to_dict(), "frontier": frontier, "problems": problems})
     else:
         print_pairs(made.lines())
         print_frontier(made)

@@ -1,10 +1,10 @@
-"""Tables for a person, and the frontier of a plan as one and as JSON values."""
+"""Tables for a person, and the frontier of a plan as one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from fedpriv.federation.plan import Plan
 
-__all__ = ["frontier_values", "print_frontier", "print_table"]
+__all__ = ["print_frontier", "print_table"]
 
 
 def print_table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
@@ -44,15 +44,3 @@ def print_frontier(plan: Plan) -> None:
     ]
     print(f"\nfrontier (* this plan): {plan.frontier_note}")  # noqa: T201
     print_table(headings, cells)
-
-
-def frontier_values(plan: Plan) -> list[dict[str, Any]]:
-    """The frontier as plain JSON values; null where no noise is shown to be enough."""
-    return [
-        {
-            "epsilon": point.epsilon,
-            "rounds": point.rounds,
-            "noise_multiplier": point.noise_multiplier if math.isfinite(point.noise_multiplier) else None,
-        }
-        for point in plan.frontier()
-    ]

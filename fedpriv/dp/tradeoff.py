@@ -28,6 +28,15 @@ class FrontierPoint:
     rounds: int
     noise_multiplier: float
 
+    def to_dict(self) -> dict[str, float | int | None]:
+        """As plain JSON values; null where no noise is shown to be enough.
+
+        >>> FrontierPoint(3.0, 50, math.inf).to_dict()
+        {'epsilon': 3.0, 'rounds': 50, 'noise_multiplier': None}
+        """
+        found = self.noise_multiplier if math.isfinite(self.noise_multiplier) else None
+        return {"epsilon": self.epsilon, "rounds": self.rounds, "noise_multiplier": found}
+
 
 def frontier(
     epsilons: Sequence[float], rounds: Sequence[int], sampling_rate: float, delta: float

@@ -9,7 +9,6 @@ but about n * S * sqrt(2 ln(..) / d): the same sensitivity in fewer bits (``prot
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -18,14 +17,13 @@ from numpy.typing import NDArray
 
 from fedpriv.encoding.fixed_point import FixedPoint
 from fedpriv.encoding.rotation import Rotation, rotated_tail
-from fedpriv.encoding.rounding import StochasticRounding
+from fedpriv.encoding.rounding import StochasticRounding, Words
 from fedpriv.encoding.scale import MAX_SENSITIVITY, finest_scale, grid_sensitivity, noise_tail
 from fedpriv.errors import UsageError
 
 __all__ = ["ClientGrid", "RoundingMode"]
 
 RoundingMode = Literal["nearest", "stochastic"]
-Words = Callable[[int], NDArray[np.uint64]]
 
 _FAILURE: Final = 2.0**-40
 

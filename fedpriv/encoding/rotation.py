@@ -13,7 +13,6 @@ the last m.  They overlap, as 2 m > d, and each coordinate leaves with the tail 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -21,11 +20,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.encoding.rounding import Words
 from fedpriv.errors import UsageError
 
 __all__ = ["Rotation", "rotated_tail", "walsh_hadamard"]
-
-Words = Callable[[int], NDArray[np.uint64]]
 
 _STEP: Final = (
     4  # stages a pass: products with the 16 x 16 matrix, five times faster than sums and differences

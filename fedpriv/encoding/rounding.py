@@ -17,15 +17,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.encoding.scale import MAX_SENSITIVITY
 from fedpriv.errors import UnsafeParameters, UsageError
 
-__all__ = ["BETA", "StochasticRounding", "rounded_square_bound"]
+__all__ = ["BETA", "StochasticRounding", "Words", "rounded_square_bound"]
 
 Words = Callable[[int], NDArray[np.uint64]]
+"""A source of entropy: n -> n fresh uniform 64-bit words."""
 
 BETA: Final = math.exp(-0.5)  # most chance of one draw to be rejected
 _TRIES: Final = 256  # all of them fail with probability at most BETA^256 = 2^-184
-_MAX_SENSITIVITY: Final = 1 << 30
 _MARGIN: Final = Fraction(1, 1 << 40)  # covers the roundings of the bound's own square roots
 
 
@@ -82,7 +83,7 @@ class StochasticRounding:
                 f"scale_log2 {self.scale_log2}, dimension {self.dimension} and beta {self.beta}: need a grid"
                 " within 2^-1000 and 2^1000, d >= 1 and 0 < beta < 1"
             )
-        if self.sensitivity > _MAX_SENSITIVITY:
+        if self.sensitivity > MAX_SENSITIVITY:
             raise UnsafeParameters(f"sensitivity {self.sensitivity} is above 2^30; change the scale")
 
     @property
@@ -96,8 +97,8 @@ class StochasticRounding:
     @property
     def sensitivity(self) -> int:
         """The least integer that is no smaller than the bound on the norm: what every event must use."""
-        if not self.radius <= _MAX_SENSITIVITY:
-            return _MAX_SENSITIVITY + 1
+        if not self.radius <= MAX_SENSITIVITY:
+            return MAX_SENSITIVITY + 1
         square = Fraction(rounded_square_bound(self.radius, self.dimension, self.beta)) * (1 + _MARGIN)
         return math.isqrt(math.ceil(square) - 1) + 1
 

@@ -185,8 +185,9 @@ def _table_hint(path: Sequence[str], root: type[BaseModel]) -> str:
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
+        table = _table(field.annotation)
+        if table is not None:
+            yield from _keys(table, f"{prefix}{name}.")
 
 
 def _path(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
@@ -210,11 +211,18 @@ def _model(path: Sequence[str], root: type[BaseModel]) -> type[BaseModel] | None
     model = root
     for part in path:
         field = model.model_fields.get(part)
-        annotation = field.annotation if field is not None else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        table = _table(field.annotation) if field is not None else None
+        if table is None:
             return None
-        model = annotation
+        model = table
     return model
+
+
+def _table(annotation: Any) -> type[BaseModel] | None:
+    """The table that a key takes, or may take; None where it takes a value."""
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    tables = (option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return next(tables, None)
 
 
 def _allowed(field: FieldInfo) -> str:

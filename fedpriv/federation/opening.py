@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 from fedpriv.errors import IntegrityError, UsageError
-from fedpriv.federation.allowance import check_allowance, first_budget
+from fedpriv.federation.allowance import check_allowance, check_unit, first_budget
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
     Checkpoint,
@@ -79,6 +79,7 @@ def again(
             f"The configuration is not the one that the run in {run_dir} was started with.",
             hint=f"See what it was in {run_dir / 'config.toml'}, or start a new run.",
         )
+    check_unit(plan, ledger)
     run_id = str(facts["run_id"])
     checkpoint = Checkpoint.load(run_dir / CHECKPOINT)
     fingerprint = work.dataset.fingerprint

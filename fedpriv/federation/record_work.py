@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv import dp
+from fedpriv.crypto import Keystream
 from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.plan import Noisy, Plan
 from fedpriv.federation.workplace import Workplace
@@ -47,14 +48,18 @@ class RecordWork:
 
     def contribution(self, round_: int, client: int, parameters: NDArray[np.float32]) -> NDArray[np.int64]:
         """The clamped integer sum of one client's sampled records, shape ``(dimension,)``."""
-        grid, noise = self.plan.grid, self.plan.noise
+        return self.plan.grid.clamp(
+            self._sampled_sum(client, self.entropy.stream("sampling", round_, client))
+        )
+
+    def _sampled_sum(self, client: int, sampling: Keystream) -> NDArray[np.int64]:
+        """The integer sum of the clipped gradients of a Poisson sample of one client's records."""
         shard = self.work.dataset.shards[client - 1]
-        sampling = self.entropy.stream("sampling", round_, client).words
-        sampled = shard[dp.poisson_sample(shard.size, noise.sampling_rate, sampling)]
-        total = np.zeros(noise.dimension, dtype=np.int64)
+        sampled = shard[dp.poisson_sample(shard.size, self.plan.noise.sampling_rate, sampling.words)]
+        total = np.zeros(self.plan.noise.dimension, dtype=np.int64)
         for rows in self.gradients.clipped(self.work.train, sampled):
-            total += grid.quantise(rows)
-        return grid.clamp(total)
+            total += self.plan.grid.quantise(rows)
+        return total
 
     def read(self, noisy: Noisy, survivors: int) -> NDArray[np.float64]:
         """The gradient that a noisy sum stands for: model units, over the expected batch."""

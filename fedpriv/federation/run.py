@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from fedpriv import dp
 from fedpriv.crypto import SigningKey
 from fedpriv.errors import BudgetExceeded, UnsafeParameters, UsageError
-from fedpriv.federation.allowance import check_unit
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
     Checkpoint,
@@ -102,7 +101,6 @@ class _Session:
         """Start or resume, run the rounds that are left, finish."""
         from fedpriv.training import ServerOptimizer
 
-        check_unit(self.plan, self.ledger)
         checkpoint, run_id = (again if resume else begin)(
             self.config, self.run_dir, self.work, self.plan, self.ledger
         )

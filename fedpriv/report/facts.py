@@ -6,7 +6,6 @@ can make it again and compare.  ``protocols/report/report.schema.json`` says wha
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from fedpriv import dp
@@ -229,14 +228,7 @@ def _accounting(rundir: RunDirectory, history: History, figures: Figures) -> dic
             {"rounds": rounds, "epsilon_rdp": rdp, "epsilon_pld": pld} for rounds, rdp, pld in figures.curve
         ],
         "by_delta": [{"delta": d, "epsilon_pld": e} for d, e in figures.by_delta],
-        "frontier": [
-            {
-                "epsilon": point.epsilon,
-                "rounds": point.rounds,
-                "noise_multiplier": point.noise_multiplier if math.isfinite(point.noise_multiplier) else None,
-            }
-            for point in figures.frontier
-        ],
+        "frontier": [point.to_dict() for point in figures.frontier],
         "dataset": {
             "other_runs": len(history.others),
             "other_rounds_spent": others,

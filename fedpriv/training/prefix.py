@@ -196,7 +196,8 @@ def keep_prefixes(
     """
     if not budget:
         return
-    weights = FrozenWeights.of(task.model, manifest).digest()
+    # Names the file, so without a folder it is not worth reading every weight for.
+    weights = "" if folder is None else FrozenWeights.of(task.model, manifest).digest()
     for encoded in records:
         prefix = FrozenPrefix.of(task, manifest, encoded, budget=budget, weights=weights, folder=folder)
         if prefix is not None:

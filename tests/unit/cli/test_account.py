@@ -146,6 +146,8 @@ def test_the_missing_one_is_solved_for(given: tuple[str, ...], unknown: str) -> 
         (("--noise-multiplier", "0", "--sample-rate", "0.2", "--steps", "9"), "multiplier"),
         (("--noise-multiplier", "1", "--sample-rate", "1", "--epsilon", "1"), "nothing fits"),
         (("events.json", "--steps", "3"), "EVENTS.json"),
+        (("events.json", "--mechanism", "skellam"), "EVENTS.json"),
+        (("events.json", "--sample-rate", "0.5"), "EVENTS.json"),
         (("no-such.json",), "No such file"),
     ],
 )

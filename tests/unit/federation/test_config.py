@@ -144,6 +144,11 @@ def test_a_configuration_cannot_be_changed(file: Path) -> None:
         ("training.micro-batch=8", "training.micro-batch", "training.micro_batch"),
         ("privacy.rounds=8", "privacy.rounds", "run.rounds"),
         ("data.test.fractoin=0.1", "data.test.fractoin", "data.test.fraction"),
+        (
+            "privacy.adaptive_clip.quantil=0.5",
+            "privacy.adaptive_clip.quantil",
+            "privacy.adaptive_clip.quantile",
+        ),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_known_one(

@@ -6,7 +6,7 @@ import pytest
 from parties.small_run import small_config
 
 from fedpriv import dp
-from fedpriv.cli.tables import frontier_values, print_frontier
+from fedpriv.cli.tables import print_frontier
 from fedpriv.federation.planning import make_plan
 from fedpriv.federation.workplace import Workplace, prepare
 
@@ -57,7 +57,8 @@ def test_in_one_sum_a_group_is_one_wherever_its_records_lie(
     assert [line.split()[0] for line in shown[2:]] == ["rounds", "1", "2", "4"]
     assert "ε = 2 *" in shown[2]
     assert shown[4].startswith("2 *")
-    values = {(v["rounds"], v["epsilon"]): v["noise_multiplier"] for v in frontier_values(plan)}
+    points = [point.to_dict() for point in plan.frontier()]
+    values = {(v["rounds"], v["epsilon"]): v["noise_multiplier"] for v in points}
     assert shown[4].split()[2:] == [f"{values[2, e]:.3g}" for e in (1.0, 2.0, 3.0, 8.0)]
     assert values[2, 2.0] == pytest.approx(plan.noise.noise_multiplier, rel=0.01)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import DELTA, edit, make_run
+from sample_run import DELTA, edit, make_run, report_of
 
 from fedpriv import dp
 from fedpriv.errors import IntegrityError
@@ -31,11 +31,6 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(local: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(local, tmp_path / "run"))
-
-
-def report_of(run_dir: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((run_dir / "report.json").read_text())
-    return value
 
 
 def taken(run_dir: Path) -> dict[int, int]:

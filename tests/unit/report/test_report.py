@@ -7,12 +7,11 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import dp_accounting
 import pytest
 from dp_accounting.pld import pld_privacy_accountant
-from sample_run import DELTA, edit, make_run
+from sample_run import DELTA, edit, make_run, report_of
 
 from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.report import verify, write
@@ -51,11 +50,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(finished: Path, tmp_path: Path) -> Path:
     """The finished run, to be changed."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
-def report_of(run_dir: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((run_dir / "report.json").read_text())
-    return value
 
 
 class Page(HTMLParser):
