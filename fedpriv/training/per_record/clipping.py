@@ -1,0 +1,58 @@
+"""How much each record's gradient is scaled so that none is longer than the clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+
+from fedpriv.errors import UsageError
+
+__all__ = ["CLIPPINGS", "factors"]
+
+CLIPPINGS: Final = ("flat", "per-layer", "automatic")
+
+# Room for what rounding adds after the scaling: each coordinate (2**-24 of it), the norm (2**-20 of it, ghost
+# norms included where positions point alike) and sums of the scaled gradients.
+SLACK: Final = 1.0 - 2.0**-10
+# A smaller factor has no full precision in float32, and the slack would not cover its rounding.
+LEAST: Final = 2.0**-120
+# The stability constant of automatic clipping (arXiv 2206.07136, equation 3.2 there: gamma = 0.01).
+_GAMMA: Final = 0.01
+
+
+def factors(squares: Mapping[str, torch.Tensor], clip: float, clipping: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """What each layer's gradients are multiplied with, and which records are used at all.
+
+    Args:
+        squares: squared norms by layer, float64, shape (b,).
+        clip: bound C on the l2 norm of what one record adds.
+        clipping: ``flat`` (the whole gradient to C), ``per-layer`` (each of L layers to C / sqrt(L)) or
+            ``automatic`` (C g / (|g| + 0.01), arXiv 2206.07136).
+
+    Returns:
+        float64 factors by layer, 0 for a record whose gradient is not finite or too long to scale; and a
+        boolean tensor, shape (b,), false for those.
+
+    Raises:
+        UsageError: an unknown way of clipping.
+    """
+    if clipping not in CLIPPINGS:
+        raise UsageError(f"{clipping!r} is not a way of clipping", hint=f"choose {', '.join(CLIPPINGS)}")
+    bound = clip * SLACK
+    if clipping == "per-layer":
+        each = bound / math.sqrt(len(squares))
+        made = {layer: _scale(square.sqrt(), each) for layer, square in squares.items()}
+    else:
+        norms = torch.stack(list(squares.values())).sum(0).sqrt()
+        one = bound / (norms + _GAMMA) if clipping == "automatic" else _scale(norms, bound)
+        made = dict.fromkeys(squares, one)
+    usable = torch.stack([torch.isfinite(square) for square in squares.values()]).all(0)
+    usable &= torch.stack([factor >= LEAST for factor in made.values()]).all(0)
+    return {layer: torch.where(usable, factor, 0.0) for layer, factor in made.items()}, usable
+
+
+def _scale(norms: torch.Tensor, bound: float) -> torch.Tensor:
+    return torch.where(norms > bound, bound / norms, 1.0)

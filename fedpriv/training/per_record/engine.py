@@ -1,0 +1,197 @@
+"""Clipped sums of per-record gradients for any model, in one forward and one backward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from fedpriv.errors import UnsafeParameters, UsageError
+from fedpriv.training.per_record.batches import records_in, some_records
+from fedpriv.training.per_record.clipping import CLIPPINGS, factors
+from fedpriv.training.per_record.mixing import refuse_mixing
+from fedpriv.training.per_record.rows import Gradient, Rows, merged
+from fedpriv.training.per_record.tape import NewPlace, Places, Tape
+from fedpriv.training.per_record.trial import learn, trial
+
+__all__ = ["WAYS", "ClippedSum", "Losses", "PerRecordGradients"]
+
+Losses = Callable[[nn.Module, Any], torch.Tensor]
+"""(model, batch) -> the loss of each record, shape (b,), each a function of that record alone."""
+
+WAYS: Final = ("direct", "one-by-one")
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedSum:
+    """The sum of a batch's clipped gradients.
+
+    ``sums``: by parameter, in its shape, single precision or better; ``norms``: float64, shape (b,), before
+    clipping, and private; ``dropped``: how many records were left out as their gradient was not finite.
+    """
+
+    sums: dict[str, torch.Tensor]
+    norms: torch.Tensor
+    dropped: int
+
+
+class PerRecordGradients:
+    """Per-record gradients of the parameters of ``model`` that require one.
+
+    The model is used as it is, with no wrapper and no hook; between calls it is unchanged.  ``losses`` is the
+    contract that privacy rests on: the loss of a record depends neither on the others of its batch nor on how
+    many they are.  The first batch is tried before anything is handed out (``trial.py``), and so is the first
+    after other parameters were chosen.
+
+    Args:
+        model: any module; in training mode dropout acts as it does without this.
+        losses: (model, batch) -> one loss a record, shape (b,).
+        way: ``direct``: one backward pass a batch; ``one-by-one``: one a record, which covers all that torch
+            can differentiate, slowly.
+
+    Raises:
+        UsageError: nothing is trained, or an unknown way.
+        UnsafeParameters: a module mixes records.
+    """
+
+    def __init__(self, model: nn.Module, losses: Losses, *, way: str = "direct") -> None:
+        if way not in WAYS:
+            raise UsageError(f"{way!r} is not a gradient engine", hint=f"choose {' or '.join(WAYS)}")
+        self.model = model
+        self.losses = losses
+        self.way = way
+        self.dropped = 0
+        """Records left out because their gradient was not finite, since this object was made."""
+        self._places: Places | None = None
+        self._tried: frozenset[str] = frozenset()
+        refuse_mixing(model)
+        self.parameters()
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that are trained now, by name."""
+        found = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if not found:
+            raise UsageError(
+                "the model has no trainable parameter", hint="attach an adapter, or unfreeze some"
+            )
+        return found
+
+    def clipped_sum(self, batch: Any, *, clip: float, clipping: str = "flat") -> ClippedSum:
+        """The sum over the records of ``batch`` of their gradients, each clipped.
+
+        What one record adds is at most ``clip`` long, over all parameters together, whatever the ``clipping``
+        (``clipping.factors``).  Peak memory is that of plain training and the gradients of the batch, each in
+        the cheaper of two forms (``rows.py``).
+
+        Raises:
+            UsageError: a clip that is not positive, or an unknown way of clipping.
+            UnsafeParameters: a parameter is used in a way that is not covered, or records are coupled.
+        """
+        if not (math.isfinite(clip) and clip > 0):
+            raise UsageError(f"the clipping norm must be positive, not {clip}")
+        if clipping not in CLIPPINGS:
+            raise UsageError(
+                f"{clipping!r} is not a way of clipping", hint=f"choose {', '.join(CLIPPINGS)}"
+            )
+        sums: dict[str, torch.Tensor] = {}
+        norms: list[torch.Tensor] = []
+        dropped = 0
+        for found in self._pieces(batch, rows_only=False):
+            layers: dict[str, torch.Tensor] = {}
+            for name, gradient in found.items():
+                square = gradient.squares()
+                layers[_layer(name)] = layers[_layer(name)] + square if _layer(name) in layers else square
+            scale, usable = factors(layers, clip, clipping)
+            for name, gradient in found.items():
+                part = gradient.total(scale[_layer(name)])
+                sums[name] = sums[name].add_(part) if name in sums else part
+            norms.append(torch.stack(list(layers.values())).sum(0).sqrt())
+            dropped += int((~usable).sum())
+        self.dropped += dropped
+        return ClippedSum(sums, torch.cat(norms), dropped)
+
+    def rows(self, batch: Any) -> dict[str, torch.Tensor]:
+        """Each record's gradient, unclipped, by parameter: shape (b, *shape), single precision or better."""
+        pieces = [
+            {name: gradient.rows() for name, gradient in found.items()}
+            for found in self._pieces(batch, rows_only=True)
+        ]
+        return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+    def fill(self, batch: Any) -> None:
+        """Each record's gradient as ``grad_sample`` of its parameter, where Opacus's optimizers look."""
+        parameters = self.parameters()
+        for name, rows in self.rows(batch).items():
+            parameters[name].grad_sample = rows  # type: ignore[attr-defined]
+
+    def _pieces(self, batch: Any, *, rows_only: bool) -> Iterator[dict[str, Gradient]]:
+        """The gradients of the batch, of all records at once or of one after the other."""
+        refuse_mixing(self.model)
+        trained = frozenset(self.parameters())
+        if trained != self._tried:
+            self._places = trial(self.model, self.losses, batch, direct=self.way == "direct")
+            self._tried = trained
+        size = records_in(batch)
+        if self._places is not None:
+            try:
+                found = direct(self.model, self.losses, batch, self._places, rows_only=rows_only)
+            except NewPlace:
+                # As where the first batch needed no padding.  Its own sizes tell what sees records.
+                more = some_records(batch, [*range(size), 0])
+                learn(self.model, self.losses, (batch, more), self._places)
+                found = direct(self.model, self.losses, batch, self._places, rows_only=rows_only)
+            yield found
+            return
+        for record in range(size):
+            yield alone(self.model, self.losses, some_records(batch, [record]))
+
+
+def direct(
+    model: nn.Module, losses: Losses, batch: Any, places: Places, *, rows_only: bool
+) -> dict[str, Gradient]:
+    """All records at once."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    size = records_in(batch)
+    tape = Tape(size, places, rows_only)
+    with torch.enable_grad(), tape.recording(model, parameters):
+        total = checked(losses(model, batch), size).sum()
+        if total.requires_grad:
+            total.backward()  # type: ignore[no-untyped-call]
+        found = tape.gradients()
+    return {name: merged(found[name]) if name in found else _none(p, size) for name, p in parameters.items()}
+
+
+def alone(model: nn.Module, losses: Losses, one: Any) -> dict[str, Gradient]:
+    """One record, by plain autograd."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with torch.enable_grad():
+        loss = checked(losses(model, one), 1).sum()
+        grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {
+        name: _none(p, 1) if grad is None else Rows(grad.unsqueeze(0).float())
+        for (name, p), grad in zip(parameters.items(), grads, strict=True)
+    }
+
+
+def checked(losses: Any, size: int) -> torch.Tensor:
+    """The losses, if they are one a record; raises ``UnsafeParameters`` otherwise."""
+    if not torch.is_tensor(losses) or tuple(losses.shape) != (size,):
+        came = f"a tensor of shape {tuple(losses.shape)}" if torch.is_tensor(losses) else repr(type(losses))
+        raise UnsafeParameters(
+            f"the losses of {size} records came as {came}, not as one number a record",
+            hint="return a tensor of shape (records,): no sum and no mean over the batch",
+        )
+    return losses
+
+
+def _none(parameter: nn.Parameter, size: int) -> Gradient:
+    """The gradients of records that a parameter has no part in."""
+    return Rows(torch.zeros((), device=parameter.device).expand(size, *parameter.shape))
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]

@@ -1,0 +1,127 @@
+"""Gradients of the records of a batch with respect to one parameter, in the cheapest form that is exact.
+
+``Rows`` keeps one gradient a record.  Where positions are few beside the parameter's entries, ``Positions``
+and ``Spots`` keep what the gradient is a product of: norms follow from inner products between positions
+("ghost norms", arXiv 2205.10683, section 4) and the clipped sum from one product ("book-keeping", arXiv
+2210.00038), and no record's gradient is ever formed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+__all__ = ["Gradient", "Positions", "Rows", "Spots", "merged"]
+
+
+class Gradient(Protocol):
+    """One gradient a record."""
+
+    def squares(self) -> torch.Tensor:
+        """Squared l2 norms, float64, shape (b,)."""
+
+    def total(self, factors: torch.Tensor) -> torch.Tensor:
+        """The sum of the records' gradients times their factors; a factor 0 leaves a record out entirely."""
+
+    def rows(self) -> torch.Tensor:
+        """The gradients themselves, shape (b, *shape)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Each record's gradient, shape (b, *shape)."""
+
+    values: torch.Tensor
+
+    def squares(self) -> torch.Tensor:
+        """See `Gradient`."""
+        return torch.linalg.vector_norm(self.values.flatten(1), dim=1, dtype=torch.float64).square()
+
+    def total(self, factors: torch.Tensor) -> torch.Tensor:
+        """See `Gradient`."""
+        shape = self.values.shape[1:]
+        values = _without(self.values, factors).reshape(len(factors), -1)
+        return (factors.to(values.dtype) @ values).reshape(shape)
+
+    def rows(self) -> torch.Tensor:
+        """See `Gradient`."""
+        return self.values
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Gradients ``sum over t of g_t x_t^T`` of a matrix, from ``x`` (b, t, in) and ``g`` (b, t, out)."""
+
+    x: torch.Tensor
+    g: torch.Tensor
+
+    @staticmethod
+    def pays(x: torch.Tensor, g: torch.Tensor) -> bool:
+        """Whether this form takes less memory than the gradients: in * out > 2 t (in + out)."""
+        _, t, width = x.shape
+        return width * g.shape[-1] > 2 * t * (width + g.shape[-1])
+
+    def squares(self) -> torch.Tensor:
+        """See `Gradient`."""
+        between = (self.x @ self.x.transpose(1, 2)) * (self.g @ self.g.transpose(1, 2))
+        # An exact result cannot be negative; a rounded one near zero can.
+        return between.sum((1, 2), dtype=torch.float64).clamp_min_(0.0)
+
+    def total(self, factors: torch.Tensor) -> torch.Tensor:
+        """See `Gradient`."""
+        g = _without(self.g, factors) * factors.to(self.g.dtype).view(-1, 1, 1)
+        return g.flatten(0, 1).t() @ _without(self.x, factors).flatten(0, 1)
+
+    def rows(self) -> torch.Tensor:
+        """See `Gradient`."""
+        return self.g.transpose(1, 2) @ self.x
+
+
+@dataclass(frozen=True, slots=True)
+class Spots:
+    """Gradients of a table: ``g`` (b, t, d) added at its rows ``ids`` (b, t)."""
+
+    ids: torch.Tensor
+    g: torch.Tensor
+    shape: tuple[int, ...]
+
+    def squares(self) -> torch.Tensor:
+        """See `Gradient`."""
+        same = self.ids.unsqueeze(1) == self.ids.unsqueeze(2)
+        between = (self.g @ self.g.transpose(1, 2)) * same
+        return between.sum((1, 2), dtype=torch.float64).clamp_min_(0.0)
+
+    def total(self, factors: torch.Tensor) -> torch.Tensor:
+        """See `Gradient`."""
+        g = _without(self.g, factors) * factors.to(self.g.dtype).view(-1, 1, 1)
+        total = torch.zeros(self.shape, dtype=g.dtype, device=g.device)
+        return total.index_add_(0, self.ids.flatten(), g.flatten(0, 1))
+
+    def rows(self) -> torch.Tensor:
+        """See `Gradient`."""
+        size = len(self.ids)
+        out = torch.zeros((size * self.shape[0], *self.shape[1:]), dtype=self.g.dtype, device=self.g.device)
+        spread = self.ids + torch.arange(size, device=self.ids.device).unsqueeze(1) * self.shape[0]
+        return out.index_add_(0, spread.flatten(), self.g.flatten(0, 1)).reshape(size, *self.shape)
+
+
+def merged(parts: list[Gradient]) -> Gradient:
+    """One gradient a record out of those of several uses of a parameter, whose sum it is."""
+    if len(parts) == 1:
+        return parts[0]
+    total = parts[0].rows()
+    for part in parts[1:]:
+        total = total + part.rows().reshape(total.shape)
+    return Rows(total)
+
+
+def _without(values: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """``values`` with zeros for records of factor 0: zero times infinity would not be zero."""
+    kept = factors != 0
+    if bool(kept.all()):
+        return values
+    return torch.where(kept.view(-1, *[1] * (values.dim() - 1)), values, torch.zeros((), dtype=values.dtype))
+
+

@@ -1,0 +1,204 @@
+"""What one forward and backward pass leaves behind: for each trained parameter one gradient a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedpriv.errors import UnsafeParameters
+from fedpriv.training.per_record.meetings import FLATTENING, RULES
+from fedpriv.training.per_record.rows import Gradient, Positions, Rows, Spots
+from fedpriv.training.per_record.shared import Shared, flat, standing_in, unwrapped
+
+__all__ = ["NewPlace", "Places", "Tape"]
+
+Place = tuple[Any, str, tuple[int, ...]]
+
+
+class NewPlace(Exception):  # noqa: N818 (a question, not an error)
+    """A call that no batch has come to so far, so that it is not known whether it sees records."""
+
+
+class Places:
+    """Which calls see records, learned once from two batches of different size.
+
+    Within a call a tensor whose first dimension happens to be as long as the batch looks like records.  Which
+    ones are is the same for every batch; so it is learned from batches of two sizes (``learning``), and not
+    guessed anew.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[dict[Place, set[bool]]] = []
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Calls within this are noted, as one batch's."""
+        self._seen.append({})
+        self._noting = True
+        try:
+            yield
+        finally:
+            self._noting = False
+
+    _noting = False
+
+    def records(self, place: Place, likely: bool) -> bool:
+        """Whether the call at ``place`` sees records; ``likely``: whether it looks so in this batch."""
+        if self._noting:
+            self._seen[-1].setdefault(place, set()).add(likely)
+            return likely
+        answers = [seen[place] for seen in self._seen if place in seen]
+        if not answers:
+            raise NewPlace(place[1])
+        if {True} in answers and all(True in answer for answer in answers):
+            return likely if any(False in answer for answer in answers) else True
+        return False if {False} in answers else likely
+
+
+@dataclass(slots=True)
+class Tape:
+    """One batch of ``size`` records on its way through a model and back.
+
+    Args:
+        size: records in the batch.
+        places: which calls see records.
+        rows_only: keep each record's gradient as such, and never a cheaper form that norms and clipped sums
+            can be computed from.
+    """
+
+    size: int
+    places: Places
+    rows_only: bool = False
+    _leaves: dict[str, torch.Tensor] = field(default_factory=dict)
+    _found: dict[str, list[Gradient]] = field(default_factory=dict)
+    _derived: dict[int, tuple[torch.Tensor, torch.Tensor, str]] = field(default_factory=dict)
+
+    @contextmanager
+    def recording(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
+        """Within this ``model`` runs on shared values; run the backward pass within it, too."""
+        for name, parameter in parameters.items():
+            self._leaves[name] = parameter.detach().requires_grad_()
+        values = {name: Shared.of(leaf, name, self, leaf=True) for name, leaf in self._leaves.items()}
+        with standing_in(model, values):
+            yield
+
+    def gradients(self) -> dict[str, list[Gradient]]:
+        """What arrived, by parameter; call it after the backward pass.
+
+        Raises:
+            UnsafeParameters: a parameter has reached the loss on a way that no rule covers.
+        """
+        for name, leaf in self._leaves.items():
+            if leaf.grad is not None:
+                raise UnsafeParameters(
+                    f"{name!r} reaches the loss without meeting a record",
+                    hint="a penalty on weights is not a record's loss: use the optimizer's weight decay",
+                )
+        self._through_derived()
+        return self._found
+
+    # What rules report.
+
+    def add(self, shared: Shared, rows: torch.Tensor) -> None:
+        """One gradient a record for a shared value, shape (size, *shape of the value)."""
+        if len(rows) != self.size:
+            raise UnsafeParameters(
+                f"{shared.origin!r} meets a tensor of {len(rows)} rows in a batch of {self.size} records",
+                hint="the model folds records into another dimension, which is not covered",
+            )
+        if shared.leaf:
+            self._found.setdefault(shared.origin, []).append(Rows(rows))
+            return
+        before = self._derived.get(id(shared.value))
+        total = rows if before is None else before[1] + rows
+        self._derived[id(shared.value)] = (shared.value, total, shared.origin)
+
+    def linear(self, shared: Shared, x: torch.Tensor, g: torch.Tensor) -> None:
+        """The gradients ``g^T x`` for a shared matrix, from (size, ..., in) and (size, ..., out)."""
+        x, g = (t.reshape(len(t), -1, t.shape[-1]) for t in (x, g))
+        x, g = (t if t.dtype == torch.float64 else t.float() for t in (x, g))
+        if shared.leaf and len(g) == self.size and not self.rows_only and Positions.pays(x, g):
+            self._found.setdefault(shared.origin, []).append(Positions(x, g))
+        else:
+            self.add(shared, g.transpose(1, 2) @ x)
+
+    def embedding(self, shared: Shared, ids: torch.Tensor, g: torch.Tensor) -> None:
+        """The gradients for a shared table: ``g``, (size, t, d), added at rows ``ids``, (size, t)."""
+        g = g if g.dtype == torch.float64 else g.float()
+        spots = Spots(ids, g, tuple(shared.shape))
+        if shared.leaf and len(g) == self.size and not self.rows_only and shared.shape[0] > ids.shape[1]:
+            self._found.setdefault(shared.origin, []).append(spots)
+        else:
+            self.add(shared, spots.rows())
+
+    # What Shared asks.
+
+    def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a torch function with at least one shared argument."""
+        arguments = list(flat((*args, *kwargs.values())))
+        origin = "+".join(sorted({a.origin for a in arguments if isinstance(a, Shared)}))
+        rule = RULES.get(func)
+        others = [a for a in arguments if torch.is_tensor(a) and not isinstance(a, Shared) and a.dim()]
+        sizes = self._first_sizes(func, args, others)
+        if sizes:
+            place = (func, origin, tuple(other.dim() for other in others))
+            fold = func in FLATTENING
+            likely = any(s % self.size == 0 if fold else s == self.size for s in sizes)
+            if self.places.records(place, likely):
+                try:
+                    if rule is None:
+                        raise NotImplementedError
+                    return rule(*args, **kwargs)
+                except NotImplementedError:
+                    raise UnsafeParameters(
+                        f"no gradient by record is known for {origin!r} in {_name(func)}",
+                        hint="freeze it, or let the records go one by one (engine = 'one-by-one')",
+                    ) from None
+        with torch._C.DisableTorchFunctionSubclass():
+            result = func(*unwrapped(args), **{key: unwrapped(value) for key, value in kwargs.items()})
+        return self._wrapped(result, origin)
+
+    @staticmethod
+    def _first_sizes(func: Any, args: tuple[Any, ...], others: list[torch.Tensor]) -> list[int]:
+        """The first dimensions by which a call may be seen to take records."""
+        if func in (torch.Tensor.expand, torch.Tensor.repeat):
+            sizes = args[1] if len(args) == 2 and isinstance(args[1], list | tuple) else args[1:]
+            return [int(sizes[0])]
+        return [int(other.shape[0]) for other in others]
+
+    def _wrapped(self, result: Any, origin: str) -> Any:
+        if torch.is_tensor(result):
+            return Shared.of(result, origin, self) if result.requires_grad else result
+        if isinstance(result, list | tuple) and any(torch.is_tensor(item) for item in result):
+            items = [self._wrapped(item, origin) for item in result]
+            if isinstance(result, list):
+                return items
+            return type(result)(items) if hasattr(result, "_fields") else tuple(items)
+        return result
+
+    def _through_derived(self) -> None:
+        """Gradients of values that were computed from parameters alone, taken on to the parameters."""
+        if not self._derived:
+            return
+        values, rows, origins = zip(*self._derived.values(), strict=True)
+        names = sorted({name for origin in origins for name in origin.split("+")})
+        grads = torch.autograd.grad(
+            values,
+            [self._leaves[name] for name in names],
+            [r.to(v.dtype) for r, v in zip(rows, values, strict=True)],
+            is_grads_batched=True,
+            allow_unused=True,
+        )
+        self._derived.clear()
+        for name, grad in zip(names, grads, strict=True):
+            if grad is not None:
+                self._found.setdefault(name, []).append(Rows(grad.float()))
+
+
+def _name(func: Any) -> str:
+    return str(getattr(func, "__name__", func))

@@ -1,0 +1,117 @@
+"""The trial: on a first batch, that a record's gradient in a batch is its gradient alone.
+
+It learns which calls see records, and it finds what would otherwise be silent: a loss averaged over the
+tokens of the batch, a prompt whose gradient arrives for the whole batch at once, records that see each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from fedpriv.errors import UnsafeParameters
+from fedpriv.training.per_record.batches import records_in, some_records
+from fedpriv.training.per_record.tape import Places, Tape
+from fedpriv.training.task import evaluating
+
+if TYPE_CHECKING:
+    from fedpriv.training.per_record.engine import Losses
+
+__all__ = ["learn", "trial"]
+
+# Single-precision results of batches of other shapes differ by about 1e-6; half-precision ones by 1e-2.  A
+# coupling is of the order of 1.
+_SINGLE, _HALF = 1e-3, 1e-1
+
+
+def trial(model: nn.Module, losses: Losses, batch: Any, *, direct: bool) -> Places | None:
+    """Try three records of ``batch`` together and each alone, with dropout off; the model is left as it was.
+
+    Returns:
+        which calls see records; ``None`` unless ``direct``.
+
+    Raises:
+        UnsafeParameters: a parameter is used in a way that is not covered, the losses are not one a record,
+            or a record's loss or gradient depends on other records.
+    """
+    from fedpriv.training.per_record import engine
+
+    size = records_in(batch)
+    picked = [0, size // 2, size - 1]
+    three = some_records(batch, picked)
+    tolerance = _tolerance(model)
+    with evaluating(model), _away_from_zero(model), torch.enable_grad():
+        places, together = None, {}
+        if direct:
+            places = Places()
+            learn(model, losses, (some_records(batch, picked[:2]), three), places)
+            together = engine.direct(model, losses, three, places, rows_only=True)
+        found = engine.checked(losses(model, three), 3)
+        if not found.requires_grad:
+            raise UnsafeParameters(
+                "no trained parameter has a part in the losses",
+                hint="attach the adapter to modules that the forward pass uses, and keep the graph of the losses",
+            )
+        values = found.detach().double()
+        for position, record in enumerate(picked):
+            one = some_records(batch, [record])
+            value = float(engine.checked(losses(model, one), 1).detach().double())
+            _agree(float(values[position]) - value, abs(value), tolerance, "the loss")
+            if together:
+                single = engine.alone(model, losses, one)
+                whole = math.sqrt(sum(float(gradient.squares()) for gradient in single.values()))
+                for name, gradient in single.items():
+                    gap = together[name].rows()[position].double() - gradient.rows()[0].double()
+                    _agree(float(gap.norm()), whole, tolerance, f"the gradient of {name!r}")
+    return places
+
+
+def learn(model: nn.Module, losses: Losses, batches: Sequence[Any], places: Places) -> None:
+    """Add to ``places`` where records are seen, from the forward passes of batches of different size."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for batch in batches:
+        tape = Tape(records_in(batch), places)
+        with torch.enable_grad(), places.learning(), tape.recording(model, parameters):
+            losses(model, batch)
+
+
+def _agree(gap: float, size: float, tolerance: float, what: str) -> None:
+    # Written so that a gap that is not a number is let through: such records are dropped one by one.
+    if abs(gap) > tolerance * size + 1e-5:
+        raise UnsafeParameters(
+            f"{what} of a record in a batch is not that of the record alone",
+            hint="the loss is averaged over the batch, or the model mixes records: give one loss a record, each"
+            " over its own tokens",
+        )
+
+
+def _tolerance(model: nn.Module) -> float:
+    half = (torch.float16, torch.bfloat16)
+    device = next(model.parameters()).device.type
+    return _HALF if torch.is_autocast_enabled(device) or any(
+        p.dtype in half for p in model.parameters()
+    ) else _SINGLE
+
+
+@contextmanager
+def _away_from_zero(model: nn.Module) -> Iterator[None]:
+    """Trained parameters that are all zero, as LoRA's B at the start, are small numbers within this.
+
+    At zero the gradients of what they are multiplied with are zero too, and nothing would be tried of them.
+    """
+    zero = [p for p in model.parameters() if p.requires_grad and not bool(p.detach().any())]
+    try:
+        with torch.no_grad():
+            for p in zero:
+                waves = torch.arange(p.numel(), dtype=torch.float32, device=p.device).mul_(0.7).sin_()
+                p.copy_(waves.mul_(0.02).reshape(p.shape))
+        yield
+    finally:
+        with torch.no_grad():
+            for p in zero:
+                p.zero_()

@@ -1,0 +1,121 @@
+"""The base models of the examples are what they claim, are built once, and are never half built."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+from fedpriv.errors import UsageError
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SENTENCE = (
+    "The committee will meet again on Tuesday to decide whether the bridge should be repaired or replaced."
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        yield importlib.import_module("models")
+
+
+@pytest.fixture(scope="module")
+def cache() -> Iterator[Path]:
+    # Not pytest's folder: that one is kept, and the models take 630 MB.
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in folder.iterdir()}
+
+
+def test_smollm2_reads_english_from_a_folder_that_is_built_once(
+    models: ModuleType, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = models.smollm2(cache)
+    first = stamps(folder)
+    monkeypatch.setitem(sys.modules, "gguf", None)  # from here on it cannot be imported
+    assert models.smollm2(cache) == folder
+    assert stamps(folder) == first
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+    assert tokenizer.tokenize("in  2024") == ["in", "ĠĠ", "2", "0", "2", "4"]  # digits are split off first
+    batch = tokenizer(SENTENCE, return_tensors="pt")
+    with torch.no_grad():
+        output = model(**batch, labels=batch["input_ids"])
+    assert torch.isfinite(output.logits).all()
+    # This model's perplexity is 45; that of random guesses is the size of the vocabulary, 49,152.
+    assert math.exp(output.loss) < 100
+
+
+def test_dinov2_sees_images_of_any_number_of_patches(models: ModuleType, cache: Path) -> None:
+    folder = models.dinov2(cache)
+    model, report = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    assert not report["missing_keys"]
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    for side in (224, 56):
+        with torch.no_grad():
+            features = model.eval()(images[:, :, :side, :side]).last_hidden_state
+        assert features.shape == (2, 1 + (side // 14) ** 2, 384)
+        assert torch.isfinite(features).all()
+
+
+def test_minilm_is_where_its_package_is(models: ModuleType) -> None:
+    assert (models.minilm() / "model.safetensors").is_file()
+
+
+def test_a_build_that_stopped_half_way_is_not_taken_for_a_model(
+    models: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "_build_dinov2", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            models.dinov2(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+    # What a process leaves that is killed: nobody cleaned up behind it.
+    left = tmp_path / ".dinov2-vit-s14-killed" / "dinov2-vit-s14"
+    left.mkdir(parents=True)
+    (left / "config.json").write_text("{}")
+    folder = models.dinov2(tmp_path)
+    assert (folder / "model.safetensors").stat().st_size > 80_000_000
+    assert (folder / "config.json").stat().st_size > 100
+
+
+def test_the_cache_is_under_fedpriv_home_else_in_the_user_s_cache_folder(
+    models: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_build_smollm2", Path.mkdir)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("FEDPRIV_HOME", raising=False)
+    assert models.smollm2().parent == tmp_path / "cache" / "fedpriv" / "models"
+    monkeypatch.setenv("FEDPRIV_HOME", str(tmp_path / "home"))
+    assert models.smollm2().parent == tmp_path / "home" / "models"
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(models: ModuleType) -> None:
+    with pytest.raises(
+        UsageError, match=r"no-such-model is not installed: .*pip install .*requirements\.txt"
+    ):
+        models.package_folder("no_such_model")
