@@ -23,7 +23,9 @@ LEAST: Final = 2.0**-120
 _GAMMA: Final = 0.01
 
 
-def factors(squares: Mapping[str, torch.Tensor], clip: float, clipping: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def factors(
+    squares: Mapping[str, torch.Tensor], clip: float, clipping: str
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """What each layer's gradients are multiplied with, and which records are used at all.
 
     Args:

@@ -16,7 +16,8 @@ from fedpriv.training.per_record.clipping import CLIPPINGS, factors
 from fedpriv.training.per_record.mixing import refuse_mixing
 from fedpriv.training.per_record.rows import Gradient, Rows, merged
 from fedpriv.training.per_record.tape import NewPlace, Places, Tape
-from fedpriv.training.per_record.trial import learn, trial
+from fedpriv.training.per_record.trial import compare, learn, trial
+from fedpriv.training.task import evaluating
 
 __all__ = ["WAYS", "ClippedSum", "Losses", "PerRecordGradients"]
 
@@ -94,9 +95,7 @@ class PerRecordGradients:
         if not (math.isfinite(clip) and clip > 0):
             raise UsageError(f"the clipping norm must be positive, not {clip}")
         if clipping not in CLIPPINGS:
-            raise UsageError(
-                f"{clipping!r} is not a way of clipping", hint=f"choose {', '.join(CLIPPINGS)}"
-            )
+            raise UsageError(f"{clipping!r} is not a way of clipping", hint=f"choose {', '.join(CLIPPINGS)}")
         sums: dict[str, torch.Tensor] = {}
         norms: list[torch.Tensor] = []
         dropped = 0
@@ -140,9 +139,11 @@ class PerRecordGradients:
             try:
                 found = direct(self.model, self.losses, batch, self._places, rows_only=rows_only)
             except NewPlace:
-                # As where the first batch needed no padding.  Its own sizes tell what sees records.
+                # As where the first batch needed no padding.  This one's own sizes tell what sees records.
                 more = some_records(batch, [*range(size), 0])
                 learn(self.model, self.losses, (batch, more), self._places)
+                with evaluating(self.model):
+                    compare(self.model, self.losses, batch, self._places)
                 found = direct(self.model, self.losses, batch, self._places, rows_only=rows_only)
             yield found
             return

@@ -28,6 +28,9 @@ class Gradient(Protocol):
     def rows(self) -> torch.Tensor:
         """The gradients themselves, shape (b, *shape)."""
 
+    def row(self, record: int) -> torch.Tensor:
+        """One of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -37,7 +40,8 @@ class Rows:
 
     def squares(self) -> torch.Tensor:
         """See `Gradient`."""
-        return torch.linalg.vector_norm(self.values.flatten(1), dim=1, dtype=torch.float64).square()
+        norms: torch.Tensor = torch.linalg.vector_norm(self.values.flatten(1), dim=1, dtype=torch.float64)
+        return norms.square()
 
     def total(self, factors: torch.Tensor) -> torch.Tensor:
         """See `Gradient`."""
@@ -48,6 +52,10 @@ class Rows:
     def rows(self) -> torch.Tensor:
         """See `Gradient`."""
         return self.values
+
+    def row(self, record: int) -> torch.Tensor:
+        """See `Gradient`."""
+        return self.values[record]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,10 @@ class Positions:
         """See `Gradient`."""
         return self.g.transpose(1, 2) @ self.x
 
+    def row(self, record: int) -> torch.Tensor:
+        """See `Gradient`."""
+        return self.g[record].t() @ self.x[record]
+
 
 @dataclass(frozen=True, slots=True)
 class Spots:
@@ -106,6 +118,10 @@ class Spots:
         spread = self.ids + torch.arange(size, device=self.ids.device).unsqueeze(1) * self.shape[0]
         return out.index_add_(0, spread.flatten(), self.g.flatten(0, 1)).reshape(size, *self.shape)
 
+    def row(self, record: int) -> torch.Tensor:
+        """See `Gradient`."""
+        return Spots(self.ids[record : record + 1], self.g[record : record + 1], self.shape).rows()[0]
+
 
 def merged(parts: list[Gradient]) -> Gradient:
     """One gradient a record out of those of several uses of a parameter, whose sum it is."""
@@ -123,5 +139,3 @@ def _without(values: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     if bool(kept.all()):
         return values
     return torch.where(kept.view(-1, *[1] * (values.dim() - 1)), values, torch.zeros((), dtype=values.dtype))
-
-

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fedpriv.errors import UnsafeParameters
-from fedpriv.training.per_record.meetings import FLATTENING, RULES
+from fedpriv.training.per_record.meetings import FLATTENING, RULES, SPREADING
 from fedpriv.training.per_record.rows import Gradient, Positions, Rows, Spots
 from fedpriv.training.per_record.shared import Shared, flat, standing_in, unwrapped
 
@@ -166,7 +166,7 @@ class Tape:
     @staticmethod
     def _first_sizes(func: Any, args: tuple[Any, ...], others: list[torch.Tensor]) -> list[int]:
         """The first dimensions by which a call may be seen to take records."""
-        if func in (torch.Tensor.expand, torch.Tensor.repeat):
+        if func in SPREADING:
             sizes = args[1] if len(args) == 2 and isinstance(args[1], list | tuple) else args[1:]
             return [int(sizes[0])]
         return [int(other.shape[0]) for other in others]

@@ -22,7 +22,7 @@ from fedpriv.training.task import evaluating
 if TYPE_CHECKING:
     from fedpriv.training.per_record.engine import Losses
 
-__all__ = ["learn", "trial"]
+__all__ = ["compare", "learn", "trial"]
 
 # Single-precision results of batches of other shapes differ by about 1e-6; half-precision ones by 1e-2.  A
 # coupling is of the order of 1.
@@ -39,36 +39,47 @@ def trial(model: nn.Module, losses: Losses, batch: Any, *, direct: bool) -> Plac
         UnsafeParameters: a parameter is used in a way that is not covered, the losses are not one a record,
             or a record's loss or gradient depends on other records.
     """
-    from fedpriv.training.per_record import engine
-
     size = records_in(batch)
     picked = [0, size // 2, size - 1]
     three = some_records(batch, picked)
-    tolerance = _tolerance(model)
-    with evaluating(model), _away_from_zero(model), torch.enable_grad():
-        places, together = None, {}
+    places = None
+    with evaluating(model), _away_from_zero(model):
         if direct:
             places = Places()
             learn(model, losses, (some_records(batch, picked[:2]), three), places)
-            together = engine.direct(model, losses, three, places, rows_only=True)
-        found = engine.checked(losses(model, three), 3)
+        compare(model, losses, three, places)
+    return places
+
+
+def compare(model: nn.Module, losses: Losses, batch: Any, places: Places | None) -> None:
+    """See that each record's loss, and with ``places`` its gradient, is the same in the batch and alone.
+
+    Raises:
+        UnsafeParameters: it is not.
+    """
+    from fedpriv.training.per_record import engine
+
+    size, tolerance = records_in(batch), _tolerance(model)
+    with torch.enable_grad():
+        found = engine.checked(losses(model, batch), size)
         if not found.requires_grad:
             raise UnsafeParameters(
                 "no trained parameter has a part in the losses",
-                hint="attach the adapter to modules that the forward pass uses, and keep the graph of the losses",
+                hint="attach the adapter to modules that the forward pass uses; keep the losses' graph",
             )
         values = found.detach().double()
-        for position, record in enumerate(picked):
+        del found
+        together = {} if places is None else engine.direct(model, losses, batch, places, rows_only=False)
+        for record in range(size):
             one = some_records(batch, [record])
             value = float(engine.checked(losses(model, one), 1).detach().double())
-            _agree(float(values[position]) - value, abs(value), tolerance, "the loss")
+            _agree(float(values[record]) - value, abs(value), tolerance, "the loss")
             if together:
                 single = engine.alone(model, losses, one)
                 whole = math.sqrt(sum(float(gradient.squares()) for gradient in single.values()))
                 for name, gradient in single.items():
-                    gap = together[name].rows()[position].double() - gradient.rows()[0].double()
+                    gap = together[name].row(record).double() - gradient.row(0).double()
                     _agree(float(gap.norm()), whole, tolerance, f"the gradient of {name!r}")
-    return places
 
 
 def learn(model: nn.Module, losses: Losses, batches: Sequence[Any], places: Places) -> None:
@@ -85,17 +96,19 @@ def _agree(gap: float, size: float, tolerance: float, what: str) -> None:
     if abs(gap) > tolerance * size + 1e-5:
         raise UnsafeParameters(
             f"{what} of a record in a batch is not that of the record alone",
-            hint="the loss is averaged over the batch, or the model mixes records: give one loss a record, each"
-            " over its own tokens",
+            hint="the loss is averaged over the batch, or the model mixes records: give one loss a record, "
+            "each over its own tokens",
         )
 
 
 def _tolerance(model: nn.Module) -> float:
     half = (torch.float16, torch.bfloat16)
     device = next(model.parameters()).device.type
-    return _HALF if torch.is_autocast_enabled(device) or any(
-        p.dtype in half for p in model.parameters()
-    ) else _SINGLE
+    return (
+        _HALF
+        if torch.is_autocast_enabled(device) or any(p.dtype in half for p in model.parameters())
+        else _SINGLE
+    )
 
 
 @contextmanager
