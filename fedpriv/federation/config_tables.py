@@ -272,11 +272,17 @@ class Training(Table):
     micro_batch: int = Field(
         default=32, ge=1, le=65_536, description="records in memory at once; not the batch of a step"
     )
-    engine: Literal["opacus"] = Field(default="opacus", description="what takes gradients record by record")
+    engine: Literal["direct", "one-by-one", "opacus"] = Field(
+        default="direct", description="what takes gradients record by record"
+    )
     prefix_memory: int = Field(
         default=1024,
         ge=0,
         description="MiB for hidden states below the first trained block, computed once; 0: none are kept",
+    )
+    prefix_dtype: Literal["float32", "float16"] = Field(
+        default="float32",
+        description="their precision; float16 takes half the memory and computes each record alone at first",
     )
     prefix_folder: str | None = Field(
         default=None,

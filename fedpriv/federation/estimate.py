@@ -22,7 +22,12 @@ def measured(work: Workplace, config: Config) -> Estimate:
 
     batch = config.training.micro_batch
     gradients = RecordGradients(
-        work.model, work.task, work.manifest, clip=config.privacy.clip, micro_batch=batch
+        work.model,
+        work.task,
+        work.manifest,
+        clip=config.privacy.clip,
+        micro_batch=batch,
+        engine=config.training.engine,
     )
     some = np.linspace(0, len(work.dataset.train) - 1, 2 * batch, dtype=np.int64)
     for _ in gradients.clipped(work.train, some[:batch]):  # the first pass pays for what is set up once

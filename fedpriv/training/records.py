@@ -1,24 +1,19 @@
-"""Clipped per-record gradients of the trained parameters.
+"""Clipped per-record gradients of the trained parameters, as rows that can be rounded to integers.
 
 What is summed under differential privacy is one vector per record whose l2 norm is at most ``clip``, and that
-depends on that record and the weights alone.  Opacus computes the vectors (hooks on the trained layers, one
-backward pass for a micro-batch); this module decides what it may be used on, and checks that it was right.
+depends on that record and the weights alone.  ``per_record`` computes the vectors in one backward pass for a
+micro-batch; this module puts them into the manifest's order and clips them.
 
 Coupling.  The loss is the *sum* of the records' losses, so no record's gradient is scaled by how many others
-were sampled.  The whole model is in evaluation mode: dropout is off whatever the architecture calls it, and
-normalisation that would average over the batch uses its stored statistics.  Only the trained layers carry the
-training flag, without which Opacus skips them; they are of three kinds, in none of which the flag does
-anything else.  What remains is rounding: how a micro-batch is padded may move a gradient by up to about 1e-6
-of its length.
+were sampled.  The whole model is in evaluation mode: dropout is off whatever the architecture calls it.  What
+remains is rounding: how a micro-batch is padded may move a gradient by up to about 1e-6 of its length.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,15 +27,13 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-ENGINES = ("opacus",)
+ENGINES = ("direct", "one-by-one", "opacus")
 
 # Scaling to C (1 - 2**-20) leaves room for rounding each coordinate to float32 (2**-24 of it), so that the
 # vector handed out has a norm of at most C and not C and a bit.
 _SLACK = 1.0 - 2.0**-20
 # A smaller factor has no full precision in float32, and the slack above would not cover its rounding.
 _LEAST_FACTOR = 2.0**-120
-# The probe compares float32 results of differently padded batches; a real coupling is of the order of 1.
-_PROBE_TOLERANCE = 1e-3
 
 
 class RecordGradients:
@@ -64,8 +57,10 @@ class RecordGradients:
         *,
         clip: float,
         micro_batch: int = 32,
-        engine: str = "opacus",
+        engine: str = "direct",
     ) -> None:
+        from fedpriv.training.per_record import PerRecordGradients
+
         if engine not in ENGINES:
             raise UsageError(f"{engine!r} is not a gradient engine", hint=f"choose {' or '.join(ENGINES)}")
         if not (math.isfinite(clip) and clip > 0):
@@ -81,9 +76,10 @@ class RecordGradients:
         self.micro_batch = micro_batch
         self.dropped = 0
         """Records whose gradient was not finite, and so counted as zero, since this object was made."""
-        self._parameters = manifest.parameters(model)
-        self._layers = _trained_layers(model, manifest)
-        self._probe()
+        _check_trained(model, manifest)
+        self._encoded = task.encode(["one", "another record, and a longer one"], [0, 1])
+        self._engine = PerRecordGradients(model, self._losses, way=engine)
+        self._per_record(self._encoded, np.array([0, 1]))  # refused now, if at all
         self._frozen = FrozenWeights.of(model, manifest)
 
     def clipped(
@@ -127,46 +123,21 @@ class RecordGradients:
         """Gradients before clipping, shape (b, manifest.size), float32, on the CPU."""
         import torch
 
+        self._encoded = encoded
+        with evaluating(self.model):
+            found = self._engine.rows(batch)
         rows = torch.empty((len(batch), self.manifest.size), dtype=torch.float32)
-        with _hooks(self.model, self._layers), torch.enable_grad():
-            torch.autograd.backward(self.task.losses(encoded, batch).sum())
-            starts = self.manifest.offsets
-            for parameter, entry, start in zip(self._parameters, self.manifest.entries, starts, strict=True):
-                samples: Any = getattr(parameter, "grad_sample", None)
-                if not torch.is_tensor(samples) or tuple(samples.shape) != (len(batch), *entry.shape):
-                    raise UnsafeParameters(
-                        f"no per-record gradient arrived for {entry.name!r}",
-                        hint="it is unused in the forward pass, or one value serves the batch; freeze it",
-                    )
-                rows[:, start : start + entry.size] = samples.reshape(len(batch), -1)
+        for entry, start in zip(self.manifest.entries, self.manifest.offsets, strict=True):
+            rows[:, start : start + entry.size] = found[entry.name].reshape(len(batch), -1)
         return rows
 
-    def _probe(self) -> None:
-        """Two records together must give the gradients that plain autograd gives for each of them alone."""
-        import torch
-
-        encoded = self.task.encode(["one", "another record, and a longer one"], [0, 1])
-        together = self._per_record(encoded, np.array([0, 1]))
-        for row, index in zip(together, ([0], [1]), strict=True):
-            with evaluating(self.model), torch.enable_grad():
-                loss = self.task.losses(encoded, np.array(index)).sum()
-                parts = torch.autograd.grad(loss, self._parameters)
-            alone = torch.cat([part.reshape(-1).to("cpu", torch.float32) for part in parts])
-            gap = torch.linalg.vector_norm(row - alone, dtype=torch.float64)
-            scale = torch.linalg.vector_norm(alone, dtype=torch.float64)
-            # Written so that a gap that is not a number, from weights that are not finite, is let through:
-            # such records are dropped one by one.
-            if gap > _PROBE_TOLERANCE * scale + 1e-6:
-                raise UnsafeParameters(
-                    "the gradient of a record in a batch is not the gradient of that record alone",
-                    hint="the model mixes records, or uses a trained weight in a way that is not covered",
-                )
+    def _losses(self, model: nn.Module, batch: NDArray[np.int64]) -> torch.Tensor:
+        return self.task.losses(self._encoded, batch)
 
 
-def _trained_layers(model: nn.Module, manifest: Manifest) -> list[nn.Module]:
-    """The modules that own trained parameters, each of a kind whose per-record gradients are exact."""
+def _check_trained(model: nn.Module, manifest: Manifest) -> None:
+    """What is trained is what the manifest says, in a model whose records do not mix."""
     from torch import nn
-    from transformers.pytorch_utils import Conv1D
 
     mixing = (nn.modules.batchnorm._NormBase, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
     for name, module in model.named_modules():
@@ -183,40 +154,3 @@ def _trained_layers(model: nn.Module, manifest: Manifest) -> list[nn.Module]:
             f"{odd!r} is trained but not in the manifest, or the other way round",
             hint="take Manifest.of(model) after fedpriv.peft.attach",
         )
-    layers: dict[str, nn.Module] = {}
-    for name in sorted(wanted):
-        owner = name.rpartition(".")[0]
-        layers[owner] = model.get_submodule(owner)
-        if type(layers[owner]) not in (nn.Linear, nn.LayerNorm, Conv1D):
-            raise UnsafeParameters(
-                f"{name!r} belongs to a {type(layers[owner]).__name__}, for which no exact per-record "
-                "gradient is known here",
-                hint="train linear layers, LayerNorm or biases only",
-            )
-    return list(layers.values())
-
-
-@contextmanager
-def _hooks(model: nn.Module, layers: list[nn.Module]) -> Iterator[None]:
-    """Opacus attached to a model in evaluation mode; on leaving, the model is as it was."""
-    from opacus.grad_sample.grad_sample_module import GradSampleHooks
-
-    if hasattr(model, "autograd_grad_sample_hooks"):
-        raise UsageError("Opacus is attached to this model already", hint="remove its hooks first")
-    with evaluating(model), warnings.catch_warnings():
-        # The lowest trained layers have inputs without a gradient; Opacus needs that of the outputs only.
-        warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients are computed")
-        for module in layers:
-            module.training = True
-        hooks: Any = GradSampleHooks(model, loss_reduction="sum", strict=True)
-        try:
-            yield
-        finally:
-            hooks.cleanup()
-            for module in layers:
-                # Left over where a forward pass was not followed by its backward pass.
-                for leftover in ("activations", "max_batch_len"):
-                    if hasattr(module, leftover):
-                        delattr(module, leftover)
-            for parameter in model.parameters():
-                parameter.grad = None

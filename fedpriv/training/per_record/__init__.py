@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedpriv.training.per_record.clipping import CLIPPINGS
-from fedpriv.training.per_record.engine import WAYS, ClippedSum, Losses, PerRecordGradients
+from fedpriv.training.per_record.engine import WAYS, ClippedSum, PerRecordGradients
+from fedpriv.training.per_record.ways import Losses
 
 __all__ = ["CLIPPINGS", "WAYS", "ClippedSum", "Losses", "PerRecordGradients"]

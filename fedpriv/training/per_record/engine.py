@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import nn
 
-from fedpriv.errors import UnsafeParameters, UsageError
+from fedpriv.errors import UsageError
 from fedpriv.training.per_record.batches import records_in, some_records
 from fedpriv.training.per_record.clipping import CLIPPINGS, factors
 from fedpriv.training.per_record.mixing import refuse_mixing
-from fedpriv.training.per_record.rows import Gradient, Rows, merged
-from fedpriv.training.per_record.tape import NewPlace, Places, Tape
-from fedpriv.training.per_record.trial import compare, learn, trial
+from fedpriv.training.per_record.opacus_hooks import by_opacus
+from fedpriv.training.per_record.rows import Gradient
+from fedpriv.training.per_record.tape import NewPlace
+from fedpriv.training.per_record.trial import compare, trial
+from fedpriv.training.per_record.ways import Direct, Losses, Way, alone, none, trained
 from fedpriv.training.task import evaluating
 
-__all__ = ["WAYS", "ClippedSum", "Losses", "PerRecordGradients"]
+__all__ = ["WAYS", "ClippedSum", "PerRecordGradients"]
 
-Losses = Callable[[nn.Module, Any], torch.Tensor]
-"""(model, batch) -> the loss of each record, shape (b,), each a function of that record alone."""
-
-WAYS: Final = ("direct", "one-by-one")
+WAYS: Final = ("direct", "one-by-one", "opacus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,8 @@ class PerRecordGradients:
         model: any module; in training mode dropout acts as it does without this.
         losses: (model, batch) -> one loss a record, shape (b,).
         way: ``direct``: one backward pass a batch; ``one-by-one``: one a record, which covers all that torch
-            can differentiate, slowly.
+            can differentiate, slowly; ``opacus``: by its hooks, where they are known to be right, without
+            dropout.
 
     Raises:
         UsageError: nothing is trained, or an unknown way.
@@ -67,14 +67,14 @@ class PerRecordGradients:
         self.way = way
         self.dropped = 0
         """Records left out because their gradient was not finite, since this object was made."""
-        self._places: Places | None = None
+        self._direct = Direct()
         self._tried: frozenset[str] = frozenset()
         refuse_mixing(model)
         self.parameters()
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained now, by name."""
-        found = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        found = trained(self.model)
         if not found:
             raise UsageError(
                 "the model has no trainable parameter", hint="attach an adapter, or unfreeze some"
@@ -130,68 +130,38 @@ class PerRecordGradients:
     def _pieces(self, batch: Any, *, rows_only: bool) -> Iterator[dict[str, Gradient]]:
         """The gradients of the batch, of all records at once or of one after the other."""
         refuse_mixing(self.model)
-        trained = frozenset(self.parameters())
-        if trained != self._tried:
-            self._places = trial(self.model, self.losses, batch, direct=self.way == "direct")
-            self._tried = trained
-        size = records_in(batch)
-        if self._places is not None:
+        if frozenset(self.parameters()) != self._tried:
+            self._try(batch)
+        if self.way == "one-by-one":
+            for record in range(records_in(batch)):
+                found = alone(self.model, self.losses, some_records(batch, [record]))
+                yield {name: found.get(name) or none(p, 1) for name, p in self.parameters().items()}
+        elif self.way == "opacus":
+            yield by_opacus(self.model, self.losses, batch)
+        else:
+            self._direct.rows_only = rows_only
             try:
-                found = direct(self.model, self.losses, batch, self._places, rows_only=rows_only)
-            except NewPlace:
-                # As where the first batch needed no padding.  This one's own sizes tell what sees records.
-                more = some_records(batch, [*range(size), 0])
-                learn(self.model, self.losses, (batch, more), self._places)
+                found = self._direct(self.model, self.losses, batch)
+            except NewPlace:  # as where the first batch needed no padding
+                self._direct.learn(self.model, self.losses, batch)
                 with evaluating(self.model):
-                    compare(self.model, self.losses, batch, self._places)
-                found = direct(self.model, self.losses, batch, self._places, rows_only=rows_only)
+                    compare(self.model, self.losses, batch, self._direct)
+                found = self._direct(self.model, self.losses, batch)
             yield found
-            return
-        for record in range(size):
-            yield alone(self.model, self.losses, some_records(batch, [record]))
 
-
-def direct(
-    model: nn.Module, losses: Losses, batch: Any, places: Places, *, rows_only: bool
-) -> dict[str, Gradient]:
-    """All records at once."""
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    size = records_in(batch)
-    tape = Tape(size, places, rows_only)
-    with torch.enable_grad(), tape.recording(model, parameters):
-        total = checked(losses(model, batch), size).sum()
-        if total.requires_grad:
-            total.backward()  # type: ignore[no-untyped-call]
-        found = tape.gradients()
-    return {name: merged(found[name]) if name in found else _none(p, size) for name, p in parameters.items()}
-
-
-def alone(model: nn.Module, losses: Losses, one: Any) -> dict[str, Gradient]:
-    """One record, by plain autograd."""
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    with torch.enable_grad():
-        loss = checked(losses(model, one), 1).sum()
-        grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-    return {
-        name: _none(p, 1) if grad is None else Rows(grad.unsqueeze(0).float())
-        for (name, p), grad in zip(parameters.items(), grads, strict=True)
-    }
-
-
-def checked(losses: Any, size: int) -> torch.Tensor:
-    """The losses, if they are one a record; raises ``UnsafeParameters`` otherwise."""
-    if not torch.is_tensor(losses) or tuple(losses.shape) != (size,):
-        came = f"a tensor of shape {tuple(losses.shape)}" if torch.is_tensor(losses) else repr(type(losses))
-        raise UnsafeParameters(
-            f"the losses of {size} records came as {came}, not as one number a record",
-            hint="return a tensor of shape (records,): no sum and no mean over the batch",
-        )
-    return losses
-
-
-def _none(parameter: nn.Parameter, size: int) -> Gradient:
-    """The gradients of records that a parameter has no part in."""
-    return Rows(torch.zeros((), device=parameter.device).expand(size, *parameter.shape))
+    def _try(self, batch: Any) -> None:
+        size = records_in(batch)
+        some = some_records(batch, [0, size // 2, size - 1])
+        whole: Way | None = None
+        if self.way == "direct":
+            self._direct = Direct()
+            with evaluating(self.model):
+                self._direct.learn(self.model, self.losses, some)
+            whole = self._direct
+        elif self.way == "opacus":
+            whole = by_opacus
+        trial(self.model, self.losses, some, whole)
+        self._tried = frozenset(self.parameters())
 
 
 def _layer(name: str) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fedpriv.errors import UnsafeParameters
+from fedpriv.training.per_record.cut import single
 from fedpriv.training.per_record.meetings import FLATTENING, RULES, SPREADING
 from fedpriv.training.per_record.rows import Gradient, Positions, Rows, Spots
 from fedpriv.training.per_record.shared import Shared, flat, standing_in, unwrapped
@@ -120,8 +121,7 @@ class Tape:
 
     def linear(self, shared: Shared, x: torch.Tensor, g: torch.Tensor) -> None:
         """The gradients ``g^T x`` for a shared matrix, from (size, ..., in) and (size, ..., out)."""
-        x, g = (t.reshape(len(t), -1, t.shape[-1]) for t in (x, g))
-        x, g = (t if t.dtype == torch.float64 else t.float() for t in (x, g))
+        x, g = (single(t.detach()).reshape(len(t), -1, t.shape[-1]) for t in (x, g))
         if shared.leaf and len(g) == self.size and not self.rows_only and Positions.pays(x, g):
             self._found.setdefault(shared.origin, []).append(Positions(x, g))
         else:
@@ -129,7 +129,7 @@ class Tape:
 
     def embedding(self, shared: Shared, ids: torch.Tensor, g: torch.Tensor) -> None:
         """The gradients for a shared table: ``g``, (size, t, d), added at rows ``ids``, (size, t)."""
-        g = g if g.dtype == torch.float64 else g.float()
+        g = single(g)
         spots = Spots(ids, g, tuple(shared.shape))
         if shared.leaf and len(g) == self.size and not self.rows_only and shared.shape[0] > ids.shape[1]:
             self._found.setdefault(shared.origin, []).append(spots)

@@ -7,7 +7,7 @@ tokens of the batch, a prompt whose gradient arrives for the whole batch at once
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,52 +16,42 @@ from torch import nn
 
 from fedpriv.errors import UnsafeParameters
 from fedpriv.training.per_record.batches import records_in, some_records
-from fedpriv.training.per_record.tape import Places, Tape
+from fedpriv.training.per_record.ways import alone, checked, trained
 from fedpriv.training.task import evaluating
 
 if TYPE_CHECKING:
-    from fedpriv.training.per_record.engine import Losses
+    from fedpriv.training.per_record.ways import Losses, Way
 
-__all__ = ["compare", "learn", "trial"]
+__all__ = ["compare", "trial"]
 
 # Single-precision results of batches of other shapes differ by about 1e-6; half-precision ones by 1e-2.  A
 # coupling is of the order of 1.
 _SINGLE, _HALF = 1e-3, 1e-1
 
 
-def trial(model: nn.Module, losses: Losses, batch: Any, *, direct: bool) -> Places | None:
-    """Try three records of ``batch`` together and each alone, with dropout off; the model is left as it was.
+def trial(model: nn.Module, losses: Losses, batch: Any, way: Way | None) -> None:
+    """Try the records of ``batch`` together and each alone, with dropout off; the model is left as it was.
 
-    Returns:
-        which calls see records; ``None`` unless ``direct``.
+    Args:
+        way: what gives the gradients of a whole batch; ``None`` where records go one by one anyway, and only
+            their losses are tried.
 
     Raises:
-        UnsafeParameters: a parameter is used in a way that is not covered, the losses are not one a record,
-            or a record's loss or gradient depends on other records.
+        UnsafeParameters: see `compare`.
     """
-    size = records_in(batch)
-    picked = [0, size // 2, size - 1]
-    three = some_records(batch, picked)
-    places = None
     with evaluating(model), _away_from_zero(model):
-        if direct:
-            places = Places()
-            learn(model, losses, (some_records(batch, picked[:2]), three), places)
-        compare(model, losses, three, places)
-    return places
+        compare(model, losses, batch, way)
 
 
-def compare(model: nn.Module, losses: Losses, batch: Any, places: Places | None) -> None:
-    """See that each record's loss, and with ``places`` its gradient, is the same in the batch and alone.
+def compare(model: nn.Module, losses: Losses, batch: Any, way: Way | None) -> None:
+    """See that each record's loss, and its gradient by ``way``, is the same in the batch and alone.
 
     Raises:
-        UnsafeParameters: it is not.
+        UnsafeParameters: it is not, the losses are not one a record, or something trained has no part in it.
     """
-    from fedpriv.training.per_record import engine
-
     size, tolerance = records_in(batch), _tolerance(model)
     with torch.enable_grad():
-        found = engine.checked(losses(model, batch), size)
+        found = checked(losses(model, batch), size)
         if not found.requires_grad:
             raise UnsafeParameters(
                 "no trained parameter has a part in the losses",
@@ -69,26 +59,24 @@ def compare(model: nn.Module, losses: Losses, batch: Any, places: Places | None)
             )
         values = found.detach().double()
         del found
-        together = {} if places is None else engine.direct(model, losses, batch, places, rows_only=False)
+        together = {} if way is None else way(model, losses, batch)
+        unused = set(trained(model))
         for record in range(size):
             one = some_records(batch, [record])
-            value = float(engine.checked(losses(model, one), 1).detach().double())
+            value = float(checked(losses(model, one), 1).detach().double())
             _agree(float(values[record]) - value, abs(value), tolerance, "the loss")
-            if together:
-                single = engine.alone(model, losses, one)
-                whole = math.sqrt(sum(float(gradient.squares()) for gradient in single.values()))
-                for name, gradient in single.items():
-                    gap = together[name].row(record).double() - gradient.row(0).double()
-                    _agree(float(gap.norm()), whole, tolerance, f"the gradient of {name!r}")
-
-
-def learn(model: nn.Module, losses: Losses, batches: Sequence[Any], places: Places) -> None:
-    """Add to ``places`` where records are seen, from the forward passes of batches of different size."""
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    for batch in batches:
-        tape = Tape(records_in(batch), places)
-        with torch.enable_grad(), places.learning(), tape.recording(model, parameters):
-            losses(model, batch)
+            single = alone(model, losses, one)
+            unused -= set(single)
+            whole = math.sqrt(sum(float(gradient.squares()) for gradient in single.values()))
+            for name, gradient in together.items():
+                row = gradient.row(record).double()
+                gap = row - single[name].row(0).double() if name in single else row
+                _agree(float(gap.norm()), whole, tolerance, f"the gradient of {name!r}")
+        if unused:
+            raise UnsafeParameters(
+                f"{min(unused)!r} is trained and takes no part in the losses",
+                hint="freeze it (requires_grad_(False)): it would be given noise and nothing else",
+            )
 
 
 def _agree(gap: float, size: float, tolerance: float, what: str) -> None:

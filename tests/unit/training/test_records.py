@@ -218,7 +218,7 @@ class _BatchMean(torch.nn.Module):
 def test_a_layer_that_mixes_records_is_found_by_the_probe(tiny, task_of):
     model = attach(tiny("distilbert"), PeftSpec("head"))
     model.dropout = _BatchMean()
-    with pytest.raises(UnsafeParameters, match="that record alone"):
+    with pytest.raises(UnsafeParameters, match="of the record alone"):
         RecordGradients(model, task_of(model), Manifest.of(model), clip=1.0)
 
 
@@ -231,11 +231,27 @@ def test_batch_normalisation_is_refused_by_name(tiny, task_of):
         RecordGradients(model, task_of(model), Manifest.of(model), clip=1.0)
 
 
-def test_a_trained_embedding_is_refused_by_name(tiny, task_of):
+def test_opacus_is_refused_by_name_where_it_gives_no_gradient(tiny, records, task_of):
     model = attach(tiny("bert"), PeftSpec("head"))
     model.bert.embeddings.position_embeddings.weight.requires_grad_(True)
+    manifest = away_from_start(model)
     with pytest.raises(UnsafeParameters, match="position_embeddings"):
-        RecordGradients(model, task_of(model), Manifest.of(model), clip=1.0)
+        RecordGradients(model, task_of(model), manifest, clip=1.0, engine="opacus")
+    encoded, indices = records(5), np.arange(5)
+    gradients = RecordGradients(model, task_of(model), manifest, clip=1.0)
+    assert_same_rows(in_order(gradients, encoded, indices), clipped_gradients(model, encoded, indices, 1.0))
+
+
+@pytest.mark.parametrize("engine", ["one-by-one", "opacus"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_engine_gives_the_same_rows(tiny, records, task_of, method, engine):
+    model, manifest = ready(tiny, "gpt2", method)
+    encoded, indices = records(6), np.arange(6)
+    rows = [
+        in_order(RecordGradients(model, task_of(model), manifest, clip=0.5, engine=way), encoded, indices)
+        for way in ("direct", engine)
+    ]
+    assert_same_rows(rows[0], torch.from_numpy(rows[1]))
 
 
 def test_a_trained_parameter_that_the_forward_pass_does_not_use_is_refused_by_name(tiny, task_of):
