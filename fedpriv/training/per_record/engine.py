@@ -13,6 +13,7 @@ from torch import nn
 from fedpriv.errors import UsageError
 from fedpriv.training.per_record.batches import records_in, some_records
 from fedpriv.training.per_record.clipping import CLIPPINGS, factors
+from fedpriv.training.per_record.memory import records_within
 from fedpriv.training.per_record.mixing import refuse_mixing
 from fedpriv.training.per_record.opacus_hooks import by_opacus
 from fedpriv.training.per_record.rows import Gradient
@@ -113,6 +114,21 @@ class PerRecordGradients:
         self.dropped += dropped
         return ClippedSum(sums, torch.cat(norms), dropped)
 
+    def records_within(self, batch: Any, budget: int) -> int:
+        """How many records, each as long as ``batch`` is padded, one pass may take in ``budget`` bytes.
+
+        It counts what the first record of the batch takes (``memory.py``).
+
+        Raises:
+            UsageError: not even one record fits.
+            UnsafeParameters: see `clipped_sum`.
+        """
+        if self.way == "one-by-one":
+            return 1
+        self._ready(batch)
+        way: Way = by_opacus if self.way == "opacus" else self._direct
+        return records_within(self.model, self.losses, batch, way, budget)
+
     def rows(self, batch: Any) -> dict[str, torch.Tensor]:
         """Each record's gradient, unclipped, by parameter: shape (b, *shape), single precision or better."""
         pieces = [
@@ -129,9 +145,7 @@ class PerRecordGradients:
 
     def _pieces(self, batch: Any, *, rows_only: bool) -> Iterator[dict[str, Gradient]]:
         """The gradients of the batch, of all records at once or of one after the other."""
-        refuse_mixing(self.model)
-        if frozenset(self.parameters()) != self._tried:
-            self._try(batch)
+        self._ready(batch)
         if self.way == "one-by-one":
             for record in range(records_in(batch)):
                 found = alone(self.model, self.losses, some_records(batch, [record]))
@@ -149,7 +163,11 @@ class PerRecordGradients:
                 found = self._direct(self.model, self.losses, batch)
             yield found
 
-    def _try(self, batch: Any) -> None:
+    def _ready(self, batch: Any) -> None:
+        """Try the engine on ``batch`` if it is the first, or the first since other parameters are trained."""
+        refuse_mixing(self.model)
+        if frozenset(self.parameters()) == self._tried:
+            return
         size = records_in(batch)
         some = some_records(batch, [0, size // 2, size - 1])
         whole: Way | None = None

@@ -44,8 +44,8 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> torch.Tensor:
-    if max_norm is not None or scale_grad_by_freq:
-        raise NotImplementedError  # both look at the other records of the batch
+    if max_norm is not None or scale_grad_by_freq or table.dim() != 2:
+        raise NotImplementedError  # the first two look at the other records of the batch
     padding = -1 if padding_idx is None else padding_idx % len(table)
     result: torch.Tensor = _Embedding.apply(ANCHOR, ids, value_of(table), padding, table)  # type: ignore[no-untyped-call]
     return result

@@ -8,16 +8,28 @@ and ``Spots`` keep what the gradient is a product of: norms follow from inner pr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 
 __all__ = ["Gradient", "Positions", "Rows", "Spots", "merged"]
 
 
+# Below this part of the longest that its positions could add up to, a norm found from inner products in single
+# precision is not known to 2**-11: what is left there is the rounding of terms that cancel.  Below the second,
+# the clipped sum itself is.
+_CANCELS: Final = 2.0**-12
+_ROUNDING: Final = 2.0**-24
+
+
 class Gradient(Protocol):
     """One gradient a record."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
 
     def squares(self) -> torch.Tensor:
         """Squared l2 norms, float64, shape (b,)."""
@@ -38,15 +50,19 @@ class Rows:
 
     values: torch.Tensor
 
+    @property
+    def nbytes(self) -> int:
+        """See `Gradient`."""
+        return self.values.nbytes
+
     def squares(self) -> torch.Tensor:
         """See `Gradient`."""
-        norms: torch.Tensor = torch.linalg.vector_norm(self.values.flatten(1), dim=1, dtype=torch.float64)
-        return norms.square()
+        return _squares(self.values)
 
     def total(self, factors: torch.Tensor) -> torch.Tensor:
         """See `Gradient`."""
         shape = self.values.shape[1:]
-        values = _without(self.values, factors).reshape(len(factors), -1)
+        values = _without(self.values, factors).reshape(len(factors), math.prod(shape))
         return (factors.to(values.dtype) @ values).reshape(shape)
 
     def rows(self) -> torch.Tensor:
@@ -71,11 +87,21 @@ class Positions:
         _, t, width = x.shape
         return width * g.shape[-1] > 2 * t * (width + g.shape[-1])
 
+    @property
+    def nbytes(self) -> int:
+        """See `Gradient`."""
+        return self.x.nbytes + self.g.nbytes
+
     def squares(self) -> torch.Tensor:
         """See `Gradient`."""
-        between = (self.x @ self.x.transpose(1, 2)) * (self.g @ self.g.transpose(1, 2))
-        # An exact result cannot be negative; a rounded one near zero can.
-        return between.sum((1, 2), dtype=torch.float64).clamp_min_(0.0)
+        xx, gg = self.x @ self.x.transpose(1, 2), self.g @ self.g.transpose(1, 2)
+        found = (xx * gg).sum((1, 2), dtype=torch.float64)
+        lengths = (xx.diagonal(dim1=1, dim2=2).double() * gg.diagonal(dim1=1, dim2=2).double()).sqrt()
+        longest = lengths.sum(1).square()
+        for record in torch.nonzero(found < _CANCELS * longest).flatten().tolist():
+            row = self.g[record].double().t() @ self.x[record].double()
+            found[record] = torch.maximum(row.square().sum(), _ROUNDING * longest[record])
+        return found
 
     def total(self, factors: torch.Tensor) -> torch.Tensor:
         """See `Gradient`."""
@@ -99,11 +125,18 @@ class Spots:
     g: torch.Tensor
     shape: tuple[int, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """See `Gradient`."""
+        return self.g.nbytes
+
     def squares(self) -> torch.Tensor:
         """See `Gradient`."""
-        same = self.ids.unsqueeze(1) == self.ids.unsqueeze(2)
-        between = (self.g @ self.g.transpose(1, 2)) * same
-        return between.sum((1, 2), dtype=torch.float64).clamp_min_(0.0)
+        # Each table row's entries are added up where its number comes first; no inner products, so that what
+        # cancels does so before it is squared.
+        first = (self.ids.unsqueeze(1) == self.ids.unsqueeze(2)).int().argmax(2)
+        added = torch.zeros_like(self.g).scatter_add_(1, first.unsqueeze(2).expand_as(self.g), self.g)
+        return _squares(added)
 
     def total(self, factors: torch.Tensor) -> torch.Tensor:
         """See `Gradient`."""
@@ -131,6 +164,12 @@ def merged(parts: list[Gradient]) -> Gradient:
     for part in parts[1:]:
         total = total + part.rows().reshape(total.shape)
     return Rows(total)
+
+
+def _squares(values: torch.Tensor) -> torch.Tensor:
+    flat = values.reshape(len(values), math.prod(values.shape[1:]))
+    norms: torch.Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
+    return norms.square()
 
 
 def _without(values: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:

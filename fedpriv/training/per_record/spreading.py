@@ -65,8 +65,16 @@ class _Plus(torch.autograd.Function):
         return None, back, None, None
 
 
-def times(a: Any, b: Any) -> torch.Tensor:
+def _sides(a: Any, b: Any) -> tuple[torch.Tensor, Any]:
+    """Records and the shared value that is broadcast over them."""
     x, shared = (b, a) if isinstance(a, Shared) else (a, b)
+    if shared.dim() > x.dim() or (shared.dim() == x.dim() and shared.shape[0] != 1):
+        raise NotImplementedError  # the result's first dimension would not be the records', or has them apart
+    return x, shared
+
+
+def times(a: Any, b: Any) -> torch.Tensor:
+    x, shared = _sides(a, b)
     result: torch.Tensor = _Times.apply(ANCHOR, x, value_of(shared), shared)  # type: ignore[no-untyped-call]
     return result
 
@@ -74,7 +82,7 @@ def times(a: Any, b: Any) -> torch.Tensor:
 def plus(a: Any, b: Any, *, alpha: float = 1) -> torch.Tensor:
     if alpha != 1:
         b = b * alpha
-    x, shared = (b, a) if isinstance(a, Shared) else (a, b)
+    x, shared = _sides(a, b)
     result: torch.Tensor = _Plus.apply(ANCHOR, x, value_of(shared), shared)  # type: ignore[no-untyped-call]
     return result
 
@@ -114,6 +122,14 @@ def _spread(shared: Any) -> torch.Tensor:
     return result
 
 
+def _aligned(shared: Any, dims: int) -> torch.Tensor:
+    """One copy a record, shape (b, ...) of ``dims`` dimensions, to be broadcast with records' values."""
+    if shared.dim() > dims or (shared.dim() == dims and shared.shape[0] != 1):
+        raise NotImplementedError
+    inner = shared.shape if shared.dim() < dims else shared.shape[1:]
+    return _spread(shared.reshape(*[1] * (dims - 1 - len(inner)), *inner))
+
+
 def expand(shared: Any, *sizes: Any) -> torch.Tensor:
     shape = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else sizes
     lead = len(shape) - shared.dim()
@@ -149,9 +165,7 @@ def attention(
     """A shared bias of the attention scores, as T5's of relative positions."""
     if any(isinstance(t, Shared) for t in (query, key, value)):
         raise NotImplementedError
-    if attn_mask.dim() == query.dim() and attn_mask.shape[0] != 1:
-        raise NotImplementedError
-    mask = _spread(attn_mask[0] if attn_mask.dim() == query.dim() else attn_mask)
+    mask = _aligned(attn_mask, query.dim())
     return functional.scaled_dot_product_attention(query, key, value, mask, *rest, **options)
 
 
@@ -159,11 +173,7 @@ def where(condition: torch.Tensor, a: Any, b: Any) -> torch.Tensor:
     """A shared value where records allow it, and something else where not."""
 
     def each(side: Any) -> Any:
-        if not isinstance(side, Shared):
-            return side
-        if side.dim() == condition.dim() and side.shape[0] != 1:
-            raise NotImplementedError
-        return _spread(side[0] if side.dim() == condition.dim() else side)
+        return _aligned(side, condition.dim()) if isinstance(side, Shared) else side
 
     return torch.where(condition, each(a), each(b))
 
@@ -172,8 +182,6 @@ def _reduced(g: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """``g`` of shape (b, ...) summed over what ``value`` was spread over: shape (b, *value.shape)."""
     g = single(g)
     inner = value.shape if value.dim() < g.dim() else value.shape[1:]
-    if value.dim() == g.dim() and value.shape[0] != 1:
-        raise NotImplementedError
     between = tuple(range(1, g.dim() - len(inner)))
     g = g.sum(between) if between else g
     kept = tuple(1 + axis for axis, side in enumerate(inner) if side == 1 and g.shape[1 + axis] != 1)
