@@ -10,7 +10,7 @@ import torch
 
 from fedpriv.errors import UsageError
 
-__all__ = ["records_in", "some_records"]
+__all__ = ["all_alike", "records_in", "some_records"]
 
 
 def records_in(batch: Any) -> int:
@@ -43,6 +43,11 @@ def some_records(batch: Any, indices: list[int]) -> Any:
         items = [some_records(value, indices) for value in batch]
         return items if isinstance(batch, list) else tuple(items)
     return batch
+
+
+def all_alike(batch: Any) -> bool:
+    """Whether every record of the batch is the same, so that nothing can be seen of one in another."""
+    return not any(bool((array != array[:1]).any()) for array in _arrays(batch))
 
 
 def _arrays(batch: Any) -> list[Any]:

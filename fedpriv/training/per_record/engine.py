@@ -10,16 +10,17 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from fedpriv.errors import UsageError
+from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.training.per_record.batches import records_in, some_records
 from fedpriv.training.per_record.clipping import CLIPPINGS, factors
 from fedpriv.training.per_record.memory import records_within
 from fedpriv.training.per_record.mixing import refuse_mixing
 from fedpriv.training.per_record.opacus_hooks import by_opacus
+from fedpriv.training.per_record.padding import see_padding
 from fedpriv.training.per_record.rows import Gradient
-from fedpriv.training.per_record.tape import NewPlace
-from fedpriv.training.per_record.trial import compare, trial
-from fedpriv.training.per_record.ways import Direct, Losses, Way, alone, none, trained
+from fedpriv.training.per_record.tape import Coincidence, NewPlace
+from fedpriv.training.per_record.trial import beside, compare, tolerance_of, trial, undisturbed
+from fedpriv.training.per_record.ways import Direct, Losses, Way, alone, in_single, none, trained
 from fedpriv.training.task import evaluating
 
 __all__ = ["WAYS", "ClippedSum", "PerRecordGradients"]
@@ -69,7 +70,8 @@ class PerRecordGradients:
         self.dropped = 0
         """Records left out because their gradient was not finite, since this object was made."""
         self._direct = Direct()
-        self._tried: frozenset[str] = frozenset()
+        self._tried: tuple[frozenset[str], bool] | None = None
+        self._padding_seen = False
         refuse_mixing(model)
         self.parameters()
 
@@ -87,7 +89,7 @@ class PerRecordGradients:
 
         What one record adds is at most ``clip`` long, over all parameters together, whatever the ``clipping``
         (``clipping.factors``).  Peak memory is that of plain training and the gradients of the batch, each in
-        the cheaper of two forms (``rows.py``).
+        the cheaper of two forms (``rows.py``), but for a table tied to the output layer: that has one a record.
 
         Raises:
             UsageError: a clip that is not positive, or an unknown way of clipping.
@@ -102,13 +104,14 @@ class PerRecordGradients:
         dropped = 0
         for found in self._pieces(batch, rows_only=False):
             layers: dict[str, torch.Tensor] = {}
-            for name, gradient in found.items():
-                square = gradient.squares()
-                layers[_layer(name)] = layers[_layer(name)] + square if _layer(name) in layers else square
-            scale, usable = factors(layers, clip, clipping)
-            for name, gradient in found.items():
-                part = gradient.total(scale[_layer(name)])
-                sums[name] = sums[name].add_(part) if name in sums else part
+            with in_single(self.model):
+                for name, gradient in found.items():
+                    square = gradient.squares()
+                    layers[_layer(name)] = layers[_layer(name)] + square if _layer(name) in layers else square
+                scale, usable = factors(layers, clip, clipping)
+                for name, gradient in found.items():
+                    part = gradient.total(scale[_layer(name)])
+                    sums[name] = sums[name].add_(part) if name in sums else part
             norms.append(torch.stack(list(layers.values())).sum(0).sqrt())
             dropped += int((~usable).sum())
         self.dropped += dropped
@@ -126,6 +129,8 @@ class PerRecordGradients:
         if self.way == "one-by-one":
             return 1
         self._ready(batch)
+        if self.way == "direct":
+            self._learn(some_records(batch, [0]))
         way: Way = by_opacus if self.way == "opacus" else self._direct
         return records_within(self.model, self.losses, batch, way, budget)
 
@@ -145,41 +150,76 @@ class PerRecordGradients:
 
     def _pieces(self, batch: Any, *, rows_only: bool) -> Iterator[dict[str, Gradient]]:
         """The gradients of the batch, of all records at once or of one after the other."""
+        if not records_in(batch):
+            yield {name: none(p, 0) for name, p in self.parameters().items()}
+            return
         self._ready(batch)
         if self.way == "one-by-one":
-            for record in range(records_in(batch)):
-                found = alone(self.model, self.losses, some_records(batch, [record]))
-                yield {name: found.get(name) or none(p, 1) for name, p in self.parameters().items()}
+            yield from self._one_by_one(batch)
         elif self.way == "opacus":
             yield by_opacus(self.model, self.losses, batch)
         else:
             self._direct.rows_only = rows_only
             try:
-                found = self._direct(self.model, self.losses, batch)
-            except NewPlace:  # as where the first batch needed no padding
-                self._direct.learn(self.model, self.losses, batch)
-                with evaluating(self.model):
-                    compare(self.model, self.losses, batch, self._direct)
-                found = self._direct(self.model, self.losses, batch)
-            yield found
+                try:
+                    found = self._direct(self.model, self.losses, batch)
+                except NewPlace:  # as where the first batch needed no padding
+                    self._learn(batch)
+                    with evaluating(self.model):
+                        compare(self.model, self.losses, batch, self._direct)
+                    found = self._direct(self.model, self.losses, batch)
+            except Coincidence:
+                yield from self._one_by_one(batch)
+            else:
+                yield found
+
+    def _one_by_one(self, batch: Any) -> Iterator[dict[str, Gradient]]:
+        for record in range(records_in(batch)):
+            found = alone(self.model, self.losses, some_records(batch, [record]))
+            yield {name: found.get(name) or none(p, 1) for name, p in self.parameters().items()}
 
     def _ready(self, batch: Any) -> None:
-        """Try the engine on ``batch`` if it is the first, or the first since other parameters are trained."""
+        """Try the engine on ``batch`` if it is the first, or the first since other parameters are trained.
+
+        A batch that cannot show how records are coupled, as one of a single record, is not the last tried.
+        """
         refuse_mixing(self.model)
-        if frozenset(self.parameters()) == self._tried:
+        if not self._padding_seen:
+            self._padding_seen = see_padding(self.model, self.losses, batch, tolerance_of(self.model))
+        training = any(module.training for module in self.model.modules())
+        state = (frozenset(self.parameters()), training)
+        if state == self._tried:
             return
         size = records_in(batch)
         some = some_records(batch, [0, size // 2, size - 1])
         whole: Way | None = None
         if self.way == "direct":
             self._direct = Direct()
-            with evaluating(self.model):
-                self._direct.learn(self.model, self.losses, some)
+            self._learn(some)
             whole = self._direct
         elif self.way == "opacus":
             whole = by_opacus
-        trial(self.model, self.losses, some, whole)
-        self._tried = frozenset(self.parameters())
+        try:
+            told = trial(self.model, self.losses, some, whole)
+            if training:
+                if self.way == "direct":
+                    for pair in ([0, 0], [0, -1]):  # of which one may be padded and the other not
+                        self._learn(some_records(some, pair))
+                beside(self.model, self.losses, some, whole)
+        except Coincidence as at:
+            raise UnsafeParameters(
+                f"{at.args[0]!r} meets records and a constant of as few rows in the same way",
+                hint="let the records go one by one (engine = 'one-by-one')",
+            ) from None
+        self._tried = state if told else None
+
+    def _learn(self, batch: Any) -> None:
+        """Which calls see records, in evaluation and, if the model is in it, in training."""
+        with evaluating(self.model):
+            self._direct.learn(self.model, self.losses, batch)
+        if any(module.training for module in self.model.modules()):
+            with undisturbed(self.model):
+                self._direct.learn(self.model, self.losses, batch)
 
 
 def _layer(name: str) -> str:

@@ -19,7 +19,10 @@ __all__ = ["addmm", "conv2d", "linear", "matmul", "mm"]
 
 
 class _Linear(torch.autograd.Function):
-    """``x W^T + b`` for ``x`` of shape (b, ..., in), where weight, bias or both are shared."""
+    """``x W^T + b`` for ``x`` of shape (b, ..., in), where weight, bias or both are shared.
+
+    With ``turned`` the weight is stored the other way round, (in, out).
+    """
 
     @staticmethod
     def forward(
@@ -29,10 +32,11 @@ class _Linear(torch.autograd.Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         shared: Any,
+        turned: bool,
     ) -> torch.Tensor:
-        ctx.shared = shared
+        ctx.shared, ctx.turned = shared, turned
         ctx.save_for_backward(x if shared[0] is not None else None, weight)
-        return functional.linear(x, weight, bias)
+        return functional.linear(x, weight.t() if turned else weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -40,26 +44,30 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         shared_weight, shared_bias = ctx.shared
         if shared_weight is not None:
-            shared_weight.tape.linear(shared_weight, x, g)
+            outer, inner = (x, g) if ctx.turned else (g, x)
+            shared_weight.tape.linear(shared_weight, inner, outer)
         if shared_bias is not None:
             shared_bias.tape.add(shared_bias, over_positions(g, 1))
-        back = g.to(weight.dtype) @ weight if ctx.needs_input_grad[1] else None
-        return None, back, None, None, None
+        back = None
+        if ctx.needs_input_grad[1]:
+            back = g.to(weight.dtype) @ (weight.t() if ctx.turned else weight)
+        return None, back, None, None, None, None
 
 
-def linear(x: torch.Tensor, weight: Any, bias: Any = None) -> torch.Tensor:
+def linear(x: torch.Tensor, weight: Any, bias: Any = None, *, turned: bool = False) -> torch.Tensor:
     shared = (
         weight if isinstance(weight, Shared) else None,
         bias if isinstance(bias, Shared) else None,
     )
-    result: torch.Tensor = _Linear.apply(ANCHOR, x, value_of(weight), value_of(bias), shared)  # type: ignore[no-untyped-call]
+    values = value_of(weight), value_of(bias)
+    result: torch.Tensor = _Linear.apply(ANCHOR, x, *values, shared, turned)  # type: ignore[no-untyped-call]
     return result
 
 
 def matmul(x: torch.Tensor, weight: Any) -> torch.Tensor:
     if isinstance(x, Shared) or weight.dim() != 2 or x.dim() < 2:
         raise NotImplementedError
-    return linear(x, weight.t())
+    return linear(x, weight, turned=True)
 
 
 def addmm(bias: Any, x: torch.Tensor, weight: Any, *, beta: float = 1, alpha: float = 1) -> torch.Tensor:
@@ -67,7 +75,7 @@ def addmm(bias: Any, x: torch.Tensor, weight: Any, *, beta: float = 1, alpha: fl
     if beta != 1 or alpha != 1:
         raise NotImplementedError
     tape = next(item.tape for item in (bias, weight) if isinstance(item, Shared))
-    return linear(x.view(tape.size, -1, x.shape[-1]), weight.t(), bias).view(x.shape[0], -1)
+    return linear(x.view(tape.size, -1, x.shape[-1]), weight, bias, turned=True).view(x.shape[0], -1)
 
 
 def mm(x: torch.Tensor, weight: Any) -> torch.Tensor:

@@ -16,6 +16,7 @@ from torch import nn
 
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.training.per_record.batches import records_in
+from fedpriv.training.per_record.cut import single
 from fedpriv.training.per_record.rows import Gradient, Rows
 from fedpriv.training.task import evaluating
 
@@ -47,7 +48,7 @@ def by_opacus(model: nn.Module, losses: Losses, batch: Any) -> dict[str, Gradien
                     f"no per-record gradient arrived for {name!r}",
                     hint="it is unused, or one value serves the batch: freeze it, or take the direct engine",
                 )
-            found[name] = Rows(samples)
+            found[name] = Rows(single(samples))
     return found
 
 

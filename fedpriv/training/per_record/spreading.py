@@ -70,6 +70,8 @@ def _sides(a: Any, b: Any) -> tuple[torch.Tensor, Any]:
     x, shared = (b, a) if isinstance(a, Shared) else (a, b)
     if shared.dim() > x.dim() or (shared.dim() == x.dim() and shared.shape[0] != 1):
         raise NotImplementedError  # the result's first dimension would not be the records', or has them apart
+    if x.is_complex() or shared.is_complex():
+        raise NotImplementedError
     return x, shared
 
 

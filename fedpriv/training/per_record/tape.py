@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from fedpriv.errors import UnsafeParameters
 from fedpriv.training.per_record.cut import single
@@ -16,13 +18,17 @@ from fedpriv.training.per_record.meetings import FLATTENING, RULES, SPREADING
 from fedpriv.training.per_record.rows import Gradient, Positions, Rows, Spots
 from fedpriv.training.per_record.shared import Shared, flat, standing_in, unwrapped
 
-__all__ = ["NewPlace", "Places", "Tape"]
+__all__ = ["Coincidence", "NewPlace", "Places", "Tape"]
 
 Place = tuple[Any, str, tuple[int, ...]]
 
 
 class NewPlace(Exception):  # noqa: N818 (a question, not an error)
     """A call that no batch has come to so far, so that it is not known whether it sees records."""
+
+
+class Coincidence(Exception):  # noqa: N818 (of sizes)
+    """Something that is as long as the batch without being records may have been taken for them."""
 
 
 class Places:
@@ -34,31 +40,50 @@ class Places:
     """
 
     def __init__(self) -> None:
-        self._seen: list[dict[Place, set[bool]]] = []
+        self._seen: list[dict[Place, Counter[bool]]] = []
+        self._mixed: Counter[Place] = Counter()
 
     @contextmanager
     def learning(self) -> Iterator[None]:
         """Calls within this are noted, as one batch's."""
         self._seen.append({})
-        self._noting = True
+        self.noting = True
         try:
             yield
         finally:
-            self._noting = False
+            self.noting = False
 
-    _noting = False
+    noting = False
 
     def records(self, place: Place, likely: bool) -> bool:
         """Whether the call at ``place`` sees records; ``likely``: whether it looks so in this batch."""
-        if self._noting:
-            self._seen[-1].setdefault(place, set()).add(likely)
+        if self.noting:
+            self._seen[-1].setdefault(place, Counter())[likely] += 1
             return likely
         answers = [seen[place] for seen in self._seen if place in seen]
         if not answers:
             raise NewPlace(place[1])
-        if {True} in answers and all(True in answer for answer in answers):
-            return likely if any(False in answer for answer in answers) else True
-        return False if {False} in answers else likely
+        if not all(answer[True] for answer in answers):
+            return False
+        if not any(answer[False] for answer in answers):
+            return True
+        self._mixed[place] += likely
+        return likely
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Around one forward pass.
+
+        Where records and something else come to the same place, only their sizes tell them apart.
+
+        Raises:
+            Coincidence: more look like records in this pass than in those that were learned from, or fewer.
+        """
+        self._mixed.clear()
+        yield
+        for place, count in self._mixed.items():
+            if count != min(seen[place][True] for seen in self._seen if place in seen):
+                raise Coincidence(place[1])
 
 
 @dataclass(slots=True)
@@ -75,6 +100,7 @@ class Tape:
     size: int
     places: Places
     rows_only: bool = False
+    _parameters: Mapping[str, nn.Parameter] = field(default_factory=dict)
     _leaves: dict[str, torch.Tensor] = field(default_factory=dict)
     _found: dict[str, list[Gradient]] = field(default_factory=dict)
     _derived: dict[int, tuple[torch.Tensor, torch.Tensor, str]] = field(default_factory=dict)
@@ -82,23 +108,36 @@ class Tape:
     @contextmanager
     def recording(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
         """Within this ``model`` runs on shared values; run the backward pass within it, too."""
+        self._parameters = parameters
+        before = {name: parameter.grad for name, parameter in parameters.items()}
         for name, parameter in parameters.items():
             self._leaves[name] = parameter.detach().requires_grad_()
+            parameter.grad = None
         values = {name: Shared.of(leaf, name, self, leaf=True) for name, leaf in self._leaves.items()}
-        with standing_in(model, values):
-            yield
+        try:
+            with standing_in(model, values):
+                yield
+        finally:
+            for name, parameter in parameters.items():
+                parameter.grad = before[name]
 
     def gradients(self) -> dict[str, list[Gradient]]:
-        """What arrived, by parameter; call it after the backward pass.
+        """What arrived, by parameter; call it after the backward pass, within `recording`.
 
         Raises:
             UnsafeParameters: a parameter has reached the loss on a way that no rule covers.
         """
         for name, leaf in self._leaves.items():
+            if self._parameters[name].grad is not None:
+                raise UnsafeParameters(
+                    f"{name!r} is used from outside the module that it belongs to",
+                    hint="the model keeps a reference to it elsewhere: let the records go one by one",
+                )
             if leaf.grad is not None:
                 raise UnsafeParameters(
                     f"{name!r} reaches the loss without meeting a record",
-                    hint="a penalty on weights is not a record's loss: use the optimizer's weight decay",
+                    hint="weight penalties belong to the optimizer (weight decay); where records are not a "
+                    "tensor's first dimension, let them go one by one (engine = 'one-by-one')",
                 )
         self._through_derived()
         return self._found
@@ -120,12 +159,12 @@ class Tape:
         self._derived[id(shared.value)] = (shared.value, total, shared.origin)
 
     def linear(self, shared: Shared, x: torch.Tensor, g: torch.Tensor) -> None:
-        """The gradients ``g^T x`` for a shared matrix, from (size, ..., in) and (size, ..., out)."""
+        """The gradients ``g^T x`` for a shared (out, in) matrix, from (size, ..., in) and (size, ..., out)."""
         x, g = (single(t.detach()).reshape(len(t), -1, t.shape[-1]) for t in (x, g))
         if shared.leaf and len(g) == self.size and not self.rows_only and Positions.pays(x, g):
             self._found.setdefault(shared.origin, []).append(Positions(x, g))
         else:
-            self.add(shared, g.transpose(1, 2) @ x)
+            self.add(shared, Positions(x, g).rows())
 
     def embedding(self, shared: Shared, ids: torch.Tensor, g: torch.Tensor) -> None:
         """The gradients for a shared table: ``g``, (size, t, d), added at rows ``ids``, (size, t)."""
@@ -155,11 +194,15 @@ class Tape:
                         raise NotImplementedError
                     return rule(*args, **kwargs)
                 except NotImplementedError:
-                    raise UnsafeParameters(
-                        f"no gradient by record is known for {origin!r} in {_name(func)}",
-                        hint="freeze it, or let the records go one by one (engine = 'one-by-one')",
-                    ) from None
-        with torch._C.DisableTorchFunctionSubclass():
+                    # While it is being learned what sees records, this may be something just as long.
+                    if not self.places.noting:
+                        raise UnsafeParameters(
+                            f"no gradient by record is known for {origin!r} in {_name(func)}",
+                            hint="freeze it, or let the records go one by one (engine = 'one-by-one')",
+                        ) from None
+        # Kept as they are even within a checkpoint: its blocks could not run again for all records at once.
+        kept = saved_tensors_hooks(torch.Tensor.detach, _same)
+        with torch._C.DisableTorchFunctionSubclass(), kept:
             result = func(*unwrapped(args), **{key: unwrapped(value) for key, value in kwargs.items()})
         return self._wrapped(result, origin)
 
@@ -198,6 +241,10 @@ class Tape:
         for name, grad in zip(names, grads, strict=True):
             if grad is not None:
                 self._found.setdefault(name, []).append(Rows(grad.float()))
+
+
+def _same(saved: torch.Tensor) -> torch.Tensor:
+    return saved
 
 
 def _name(func: Any) -> str:

@@ -14,7 +14,7 @@ from fedpriv.training.per_record.cut import single
 from fedpriv.training.per_record.rows import Gradient, Rows, merged
 from fedpriv.training.per_record.tape import Places, Tape
 
-__all__ = ["Direct", "Losses", "Way", "alone", "checked", "none", "trained"]
+__all__ = ["Direct", "Losses", "Way", "alone", "checked", "in_single", "none", "trained"]
 
 Losses = Callable[[nn.Module, Any], torch.Tensor]
 """(model, batch) -> the loss of each record, shape (b,), each a function of that record alone."""
@@ -35,18 +35,25 @@ class Direct:
         self._places = Places()
 
     def __call__(self, model: nn.Module, losses: Losses, batch: Any) -> dict[str, Gradient]:
-        """See `Way`; raises ``NewPlace`` where the forward pass goes a way that no batch went before."""
+        """See `Way`.
+
+        Raises:
+            NewPlace: the forward pass goes a way that no batch went before.
+            Coincidence: it is not known what in this batch is records.
+        """
         parameters, size = trained(model), records_in(batch)
         tape = Tape(size, self._places, self.rows_only)
         with torch.enable_grad(), tape.recording(model, parameters):
-            total = checked(losses(model, batch), size).sum()
-            if total.requires_grad:
-                total.backward()  # type: ignore[no-untyped-call]
-            found = tape.gradients()
-        return {
-            name: merged(found[name]) if name in found else none(parameter, size)
-            for name, parameter in parameters.items()
-        }
+            with self._places.counting():
+                total = checked(losses(model, batch), size).sum()
+            with in_single(model):
+                if total.requires_grad:
+                    total.backward()  # type: ignore[no-untyped-call]
+                found = tape.gradients()
+                return {
+                    name: merged(found[name]) if name in found else none(parameter, size)
+                    for name, parameter in parameters.items()
+                }
 
     def learn(self, model: nn.Module, losses: Losses, batch: Any) -> None:
         """Note which calls see records, from the forward passes of ``batch`` and of one record more."""
@@ -68,6 +75,12 @@ def alone(model: nn.Module, losses: Losses, one: Any) -> dict[str, Gradient]:
         for name, grad in zip(parameters, grads, strict=True)
         if grad is not None
     }
+
+
+def in_single(model: nn.Module) -> torch.autocast:
+    """Products within this are not taken in half precision, whatever the forward pass was: a norm that is
+    2**-8 off would be no bound."""
+    return torch.autocast(next(model.parameters()).device.type, enabled=False)
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
