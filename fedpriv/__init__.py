@@ -14,17 +14,32 @@ if TYPE_CHECKING:
     from fedpriv.federation.plan import Plan as Plan
     from fedpriv.federation.planning import make_plan as make_plan
     from fedpriv.federation.run import run as run
+    from fedpriv.private import Budget as Budget
+    from fedpriv.private import make_private as make_private
     from fedpriv.report.verify import verify as verify
     from fedpriv.report.write import write as write_report
     from fedpriv.secagg import secure_sum as secure_sum
 
-__all__ = ["Config", "Plan", "load_config", "make_plan", "run", "secure_sum", "verify", "write_report"]
+__all__ = [
+    "Budget",
+    "Config",
+    "Plan",
+    "load_config",
+    "make_plan",
+    "make_private",
+    "run",
+    "secure_sum",
+    "verify",
+    "write_report",
+]
 
 _HOMES = {
+    "Budget": ("fedpriv.private", "Budget"),
     "Config": ("fedpriv.federation.config", "Config"),
     "Plan": ("fedpriv.federation.plan", "Plan"),
     "load_config": ("fedpriv.federation.config", "load"),
     "make_plan": ("fedpriv.federation.planning", "make_plan"),
+    "make_private": ("fedpriv.private", "make_private"),
     "run": ("fedpriv.federation.run", "run"),
     "secure_sum": ("fedpriv.secagg", "secure_sum"),
     "verify": ("fedpriv.report", "verify"),

@@ -37,7 +37,7 @@ def budget() -> None:
 @as_json
 def show(ledger_path: Path | None, as_json: bool) -> None:
     """Show what each data set has spent of what it may spend."""
-    from fedpriv.federation.home import home, open_ledger
+    from fedpriv.ledger.home import home, open_ledger
 
     path = _existing(ledger_path) or home() / "ledger.sqlite"
     rows: list[dict[str, Any]] = []
@@ -66,7 +66,7 @@ def show(ledger_path: Path | None, as_json: bool) -> None:
 @_ledger_option
 def set_(dataset: str, epsilon: float, delta: float, name: str | None, ledger_path: Path | None) -> None:
     """Set the budget of DATASET: its name or fingerprint, or a CONFIG that names its data."""
-    from fedpriv.federation.home import open_ledger
+    from fedpriv.ledger.home import open_ledger
 
     with open_ledger(ledger_path) as ledger:
         fingerprint, known = _find(ledger, dataset)

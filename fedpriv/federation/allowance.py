@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from fedpriv.errors import BudgetExceeded
 from fedpriv.federation.config import Config
-from fedpriv.federation.home import ledger_path, open_ledger
+from fedpriv.federation.home import ledger_path
 from fedpriv.federation.plan import Plan
-from fedpriv.ledger import Kind, Ledger
+from fedpriv.ledger import check_unit
+from fedpriv.ledger.home import open_ledger
 
-__all__ = ["check_allowance", "check_unit", "first_budget"]
+__all__ = ["check_allowance", "first_budget"]
 
 
 def first_budget(config: Config) -> float:
@@ -25,7 +26,7 @@ def check_allowance(config: Config, plan: Plan) -> None:
     path = ledger_path(config)
     if path.exists():
         with open_ledger(path) as ledger:
-            check_unit(plan, ledger)
+            check_unit(ledger, plan.dataset, plan.unit_key)
             if ledger.budget(plan.dataset) is not None:
                 ledger.check(plan.dataset, event=plan.event, rounds=plan.rounds)
                 return
@@ -35,31 +36,3 @@ def check_allowance(config: Config, plan: Plan) -> None:
             f"data set is {first_budget(config):g}.",
             hint="Raise budget.epsilon, or plan fewer rounds, more noise or a smaller batch.",
         )
-
-
-def check_unit(plan: Plan, ledger: Ledger) -> None:
-    """Refuse a plan whose unit is not the one that the data set's budget is spent in (spec 11.7).
-
-    An ε for records and an ε for clients do not add up, and neither do those of two ways to make clients of
-    the same records.
-
-    Raises:
-        BudgetExceeded: rounds of another unit were reserved on the data set.
-    """
-    for row in ledger.rows(plan.dataset):
-        details = row.body.get("details")
-        if row.kind != Kind.RESERVE or not isinstance(details, dict):
-            continue
-        earlier = str(details.get("unit", "record"))
-        if earlier != plan.unit_key:
-            raise BudgetExceeded(
-                f"The budget of this data set is spent in another unit ({_short(earlier)}) than the plan's "
-                f"({_short(plan.unit_key)}), and the two do not add up to one guarantee.",
-                hint="Keep to one unit and one partition into clients for one data set, or name another "
-                "ledger in budget.ledger and answer for the sum yourself.",
-            )
-
-
-def _short(unit_key: str) -> str:
-    unit, _, digest = unit_key.partition(":")
-    return f"{unit} {digest[:8]}" if digest else unit

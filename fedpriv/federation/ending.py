@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from fedpriv.federation.checkpoint import read_json, read_lines, write_json
 from fedpriv.federation.config import Config
 from fedpriv.federation.facts import accesses
-from fedpriv.federation.home import now
 from fedpriv.federation.observer import RunResult
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.workplace import Workplace
 from fedpriv.ledger import Ledger
+from fedpriv.ledger.home import now
 
 if TYPE_CHECKING:
     from fedpriv.training import LocalTraining, RecordGradients

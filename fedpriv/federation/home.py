@@ -1,27 +1,13 @@
-"""Where an organisation keeps what outlives a run: its ledger and the key that signs it."""
+"""Which ledger a run of a configuration is accounted in."""
 
 from __future__ import annotations
 
-import os
-from datetime import UTC, datetime
 from pathlib import Path
 
-from fedpriv.crypto import SigningKey
-from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.federation.config import Config
-from fedpriv.ledger import Ledger
+from fedpriv.ledger.home import home
 
-__all__ = ["home", "ledger_path", "now", "open_ledger"]
-
-_SEED_BYTES = 32
-
-
-def home() -> Path:
-    """``$FEDPRIV_HOME``, else the user's data directory (XDG base directory specification)."""
-    if explicit := os.environ.get("FEDPRIV_HOME"):
-        return Path(explicit).expanduser()
-    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data).expanduser() / "fedpriv"
+__all__ = ["ledger_path"]
 
 
 def ledger_path(config: Config) -> Path:
@@ -29,48 +15,3 @@ def ledger_path(config: Config) -> Path:
     if config.budget.ledger is not None:
         return config.resolve(config.budget.ledger)
     return home() / "ledger.sqlite"
-
-
-def now() -> str:
-    """The time in UTC, RFC 3339, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def open_ledger(path: Path | None = None) -> Ledger:
-    """Open the ledger at ``path`` (default: the one in :func:`home`), making it and its key where missing."""
-    path = path or home() / "ledger.sqlite"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"the ledger's folder {path.parent} cannot be made: {error.strerror}",
-            hint="set FEDPRIV_HOME or [budget] ledger to a place that can be written",
-        ) from None
-    return Ledger.open(path, _signing_key(path.with_suffix(".key")), now)
-
-
-def _signing_key(path: Path) -> SigningKey:
-    """Read the ledger's key, or make one from the operating system's entropy; never overwrite."""
-    try:
-        seed = path.read_bytes()
-    except FileNotFoundError:
-        seed = os.urandom(_SEED_BYTES)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:  # another process was faster: its key is the one
-            return _signing_key(path)
-        except OSError as error:
-            raise UsageError(
-                f"the ledger's key {path} cannot be written: {error.strerror}",
-                hint="set FEDPRIV_HOME or [budget] ledger to a place that can be written",
-            ) from None
-        with os.fdopen(handle, "wb") as file:
-            file.write(seed)
-            file.flush()
-            os.fsync(file.fileno())
-    if len(seed) != _SEED_BYTES:
-        raise IntegrityError(
-            f"the ledger's key {path} has {len(seed)} bytes, not {_SEED_BYTES}",
-            hint="restore it from a backup; without it the ledger can be read but not continued",
-        )
-    return SigningKey.from_seed(seed)

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 from fedpriv.errors import IntegrityError, UsageError
-from fedpriv.federation.allowance import check_allowance, check_unit, first_budget
+from fedpriv.federation.allowance import check_allowance, first_budget
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
     Checkpoint,
@@ -18,10 +18,10 @@ from fedpriv.federation.checkpoint import (
     write_json,
 )
 from fedpriv.federation.config import Config
-from fedpriv.federation.home import now
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.workplace import Workplace
-from fedpriv.ledger import Ledger
+from fedpriv.ledger import Ledger, check_unit
+from fedpriv.ledger.home import now
 
 __all__ = ["again", "begin"]
 
@@ -79,7 +79,7 @@ def again(
             f"The configuration is not the one that the run in {run_dir} was started with.",
             hint=f"See what it was in {run_dir / 'config.toml'}, or start a new run.",
         )
-    check_unit(plan, ledger)
+    check_unit(ledger, plan.dataset, plan.unit_key)
     run_id = str(facts["run_id"])
     checkpoint = Checkpoint.load(run_dir / CHECKPOINT)
     fingerprint = work.dataset.fingerprint

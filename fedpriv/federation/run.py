@@ -30,7 +30,7 @@ from fedpriv.federation.config import Config
 from fedpriv.federation.ending import finish
 from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.facts import run_facts
-from fedpriv.federation.home import ledger_path, open_ledger
+from fedpriv.federation.home import ledger_path
 from fedpriv.federation.local_work import learner
 from fedpriv.federation.observer import RoundRecord, RunObserver, RunResult, Silent
 from fedpriv.federation.opening import again, begin
@@ -39,6 +39,7 @@ from fedpriv.federation.planning import make_plan
 from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.ledger import Ledger
+from fedpriv.ledger.home import open_ledger
 
 if TYPE_CHECKING:
     from fedpriv.training import ServerOptimizer

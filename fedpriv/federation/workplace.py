@@ -166,9 +166,9 @@ def prepare(config: Config) -> Workplace:
     kept = config.training.prefix_folder
     training.keep_prefixes(
         task,
-        work.manifest,
         (work.train, work.test),
         budget=config.training.prefix_memory << 20,
+        dtype=config.training.prefix_dtype,
         folder=None if kept is None else config.resolve(kept),
     )
     return work

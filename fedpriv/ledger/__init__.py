@@ -9,12 +9,14 @@ from fedpriv.ledger.chain import TRANSITIONS, Budget, RoundState, RunState
 from fedpriv.ledger.ledger import Ledger
 from fedpriv.ledger.record import RunRecord
 from fedpriv.ledger.rows import Row
+from fedpriv.ledger.unit import RECORD, check_unit
 
 __all__ = [
     "Budget",
     "Kind",
     "Ledger",
     "Mismatch",
+    "RECORD",
     "RoundState",
     "Row",
     "RunCost",
@@ -22,5 +24,6 @@ __all__ = [
     "RunState",
     "Spent",
     "TRANSITIONS",
+    "check_unit",
     "verify_bundle",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fedpriv.training.frozen import FrozenWeights
 from fedpriv.training.local import LOCAL_OPTIMIZERS, LocalTraining
 from fedpriv.training.model import POOLINGS, load_classifier, locate
-from fedpriv.training.prefix import FrozenPrefix, keep_prefixes
+from fedpriv.training.prefix import PREFIX_DTYPES, FrozenPrefix, keep_prefixes
 from fedpriv.training.records import ENGINES, RecordGradients
 from fedpriv.training.server_optimizer import OPTIMIZERS, ServerOptimizer
 from fedpriv.training.task import Encoded, Metrics, SequenceClassification, by_length, evaluating, majority
@@ -18,6 +18,7 @@ __all__ = [
     "LOCAL_OPTIMIZERS",
     "OPTIMIZERS",
     "POOLINGS",
+    "PREFIX_DTYPES",
     "Encoded",
     "FrozenPrefix",
     "FrozenWeights",

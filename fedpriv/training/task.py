@@ -80,7 +80,7 @@ class SequenceClassification:
         self.max_length = max_length
         self.classes = int(model.config.num_labels)  # type: ignore[union-attr, arg-type]
         self._pad = int(tokenizer.pad_token_id)
-        self.prefixes: list[FrozenPrefix] = []
+        self.prefixes: dict[Encoded, FrozenPrefix] = {}
         """Hidden states that are known already; empty unless ``keep_prefixes`` found something to keep."""
 
     def encode(self, texts: Sequence[str], labels: Sequence[int] | NDArray[np.int64]) -> Encoded:
@@ -115,17 +115,22 @@ class SequenceClassification:
         labels = torch.from_numpy(encoded.labels[indices]).to(logits.device)
         return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
 
-    def logits(self, encoded: Encoded, indices: NDArray[np.int64], *, whole: bool = False) -> torch.Tensor:
-        """Shape (b, classes), float32; ``whole``: from the embeddings on, whatever is known already."""
+    def inputs(self, encoded: Encoded, indices: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """What the model is called with for records at ``indices``: int64 ids and mask, (b, longest)."""
         import torch
 
         ids, mask = encoded.padded(indices, self._pad)
         device = next(self.model.parameters()).device
-        prefix = None if whole else next((kept for kept in self.prefixes if kept.covers(encoded)), None)
+        return {
+            "input_ids": torch.from_numpy(ids).to(device),
+            "attention_mask": torch.from_numpy(mask).to(device),
+        }
+
+    def logits(self, encoded: Encoded, indices: NDArray[np.int64]) -> torch.Tensor:
+        """Shape (b, classes), float32, from the first trained block on where what it is given is kept."""
+        prefix = self.prefixes.get(encoded)
         with nullcontext() if prefix is None else prefix.standing_in(indices):
-            output = self.model(
-                input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
-            )
+            output = self.model(**self.inputs(encoded, indices))
         logits: torch.Tensor = output.logits
         return logits.float()
 

@@ -21,6 +21,7 @@ LIGHT = (
     "fedpriv.federation.planning",
     "fedpriv.keystore",
     "fedpriv.ledger",
+    "fedpriv.private",
     "fedpriv.peft",
     "fedpriv.report",
     "fedpriv.secagg",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from parties.small_run import small_config
 
-from fedpriv.federation.home import open_ledger
+from fedpriv.ledger.home import open_ledger
 from fedpriv.report import verify
 
 CHILD = """

@@ -12,8 +12,8 @@ import pytest
 from parties.small_run import small_config
 
 from fedpriv.errors import BudgetExceeded, IntegrityError, UsageError
-from fedpriv.federation.home import open_ledger
 from fedpriv.federation.run import run
+from fedpriv.ledger.home import open_ledger
 from fedpriv.report import verify, write
 
 

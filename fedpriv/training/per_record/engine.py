@@ -89,7 +89,7 @@ class PerRecordGradients:
 
         What one record adds is at most ``clip`` long, over all parameters together, whatever the ``clipping``
         (``clipping.factors``).  Peak memory is that of plain training and the gradients of the batch, each in
-        the cheaper of two forms (``rows.py``), but for a table tied to the output layer: that has one a record.
+        the cheaper of two forms (``rows.py``); a table tied to the output layer has one a record.
 
         Raises:
             UsageError: a clip that is not positive, or an unknown way of clipping.

@@ -159,7 +159,7 @@ class Tape:
         self._derived[id(shared.value)] = (shared.value, total, shared.origin)
 
     def linear(self, shared: Shared, x: torch.Tensor, g: torch.Tensor) -> None:
-        """The gradients ``g^T x`` for a shared (out, in) matrix, from (size, ..., in) and (size, ..., out)."""
+        """The gradients ``g^T x`` of a shared (out, in) matrix: (size, ..., in) and (size, ..., out)."""
         x, g = (single(t.detach()).reshape(len(t), -1, t.shape[-1]) for t in (x, g))
         if shared.leaf and len(g) == self.size and not self.rows_only and Positions.pays(x, g):
             self._found.setdefault(shared.origin, []).append(Positions(x, g))

@@ -1,0 +1,117 @@
+"""The fingerprint of a data set of any records: by it the ledger knows the data set again.
+
+A record's canonical bytes say what it holds, not in which container: numbers alone, in lists, arrays or
+tensors are numbers.  The digest is over the sorted digests of the records, so their order does not count, and
+how often one is there does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from fedpriv.crypto import digest, frame
+from fedpriv.errors import UsageError
+
+__all__ = ["Records", "fingerprint"]
+
+_DOMAIN: Final = "fedpriv/private/records/v1"
+_RECORD: Final = "fedpriv/private/record/v1"
+_DEPTH: Final = 32
+_HINT: Final = "give Budget(fingerprint=…), 16 to 128 hexadecimal digits that stand for the data set"
+
+
+class Records(Protocol):
+    """A map-style data set."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+def fingerprint(records: Records) -> str:
+    """SHA-256, in hex, of the records of a map-style data set, whatever their order; reads each once.
+
+    Raises:
+        UsageError: there is no record, a record holds something that has no canonical form, or two looks at
+            one gave different things, as under random augmentation.
+
+    >>> fingerprint([{"x": [1, 2]}, {"x": [3]}]) == fingerprint([{"x": np.array([3])}, {"x": (1, 2)}])
+    True
+    """
+    if not len(records):
+        raise UsageError("the data set holds no record")
+    digests = [_record(records, index) for index in range(len(records))]
+    for index in {0, len(records) - 1}:
+        if _record(records, index) != digests[index]:
+            raise UsageError(
+                f"record {index} of the data set is another one each time it is read, so that the data set "
+                "would not be known again",
+                hint=_HINT,
+            )
+    return digest(_DOMAIN, len(records).to_bytes(8, "big"), *sorted(digests)).hex()
+
+
+def _record(records: Records, index: int) -> bytes:
+    try:
+        return digest(_RECORD, _canonical(records[index], 0))
+    except TypeError as error:
+        raise UsageError(f"record {index} of the data set {error}", hint=_HINT) from None
+
+
+def _canonical(value: Any, depth: int) -> bytes:
+    """An injective encoding; ``TypeError`` for what has none."""
+    if depth > _DEPTH:
+        raise TypeError(f"is nested deeper than {_DEPTH} levels")
+    if isinstance(value, Mapping):
+        pairs = sorted(
+            (_canonical(key, depth + 1), _canonical(item, depth + 1)) for key, item in value.items()
+        )
+        return frame(b"mapping", *(part for pair in pairs for part in pair))
+    numbers = _numbers(value)
+    if numbers is not None:
+        return frame(b"numbers", numbers.dtype.str.encode(), _sides(numbers.shape), numbers.tobytes())
+    if isinstance(value, list | tuple):
+        return frame(b"list", *(_canonical(item, depth + 1) for item in value))
+    return frame(*_atom(value))
+
+
+def _atom(value: Any) -> tuple[bytes, ...]:
+    if value is None:
+        return (b"none",)
+    if isinstance(value, str):
+        return (b"text", value.encode("utf-8", "surrogatepass"))
+    if isinstance(value, bytes | bytearray):
+        return (b"bytes", bytes(value))
+    if hasattr(value, "mode") and hasattr(value, "size") and hasattr(value, "tobytes"):  # an image of Pillow
+        return (b"image", str(value.mode).encode(), _sides(value.size), value.tobytes())
+    raise TypeError(f"holds a {type(value).__name__}, which has no canonical form")
+
+
+def _sides(shape: Iterable[int]) -> bytes:
+    return b"".join(int(side).to_bytes(8, "big") for side in shape)
+
+
+def _numbers(value: Any) -> np.ndarray[Any, Any] | None:
+    """Numbers in whatever container, as int64, uint64 or float64; ``None`` for anything else."""
+    if isinstance(value, list | tuple):
+        if not value or not all(
+            isinstance(item, bool | int | float | np.generic | list | tuple) for item in value
+        ):
+            return None
+        try:
+            array = np.asarray(value)
+        except ValueError:  # rows of different length
+            return None
+    elif isinstance(value, bool | int | float | np.generic | np.ndarray):
+        array = np.asarray(value)
+    elif hasattr(value, "detach") and hasattr(value, "cpu"):
+        tensor = value.detach().cpu()
+        array = (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+    else:
+        return None
+    if array.dtype.kind in "bi" or (array.dtype.kind == "u" and array.dtype.itemsize < 8):
+        return array.astype("<i8")
+    return array.astype({"u": "<u8", "f": "<f8"}[array.dtype.kind]) if array.dtype.kind in "uf" else None
