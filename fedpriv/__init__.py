@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from fedpriv.report.verify import verify as verify
     from fedpriv.report.write import write as write_report
     from fedpriv.secagg import secure_sum as secure_sum
+    from fedpriv.training.per_record import PerRecordGradients as PerRecordGradients
 
 __all__ = [
     "Budget",
     "Config",
+    "PerRecordGradients",
     "Plan",
     "load_config",
     "make_plan",
@@ -36,6 +38,7 @@ __all__ = [
 _HOMES = {
     "Budget": ("fedpriv.private", "Budget"),
     "Config": ("fedpriv.federation.config", "Config"),
+    "PerRecordGradients": ("fedpriv.training.per_record", "PerRecordGradients"),
     "Plan": ("fedpriv.federation.plan", "Plan"),
     "load_config": ("fedpriv.federation.config", "load"),
     "make_plan": ("fedpriv.federation.planning", "make_plan"),

@@ -66,8 +66,10 @@ def test_the_readme_shows_the_examples_as_they_are() -> None:
     readme = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
     scripts = (EXAMPLES / "library.py").read_text() + (EXAMPLES / "secure_sum.py").read_text()
-    scripts += (EXAMPLES / "loopback.py").read_text()
-    assert len(blocks) == 3
+    scripts += "".join(
+        (EXAMPLES / name).read_text() for name in ("loopback.py", "private_loop.py", "private_trainer.py")
+    )
+    assert len(blocks) == 5
     for block in blocks:
         for line in block.splitlines():
             code = line.split("  #")[0].strip()
