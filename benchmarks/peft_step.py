@@ -9,7 +9,7 @@ positions).  Records are random and all of the full length.  Setups, each with A
 
 - plain: PEFT, forward, backward, step; not private;
 - opacus hooks (GradSampleModule, DPOptimizer) and opacus ghost (their FastGradientClipping kin);
-- fedpriv: PerRecordGradients.clipped_sum, rounded to a grid of 2^-16, exact discrete Gaussian noise;
+- fedpriv: PerRecordGradients.clipped_sum and the release of fedpriv.make_private (grid, discrete Gaussian);
 - fedpriv with the frozen prefix, where the adapter is on the upper blocks only, all records visited before.
 
 Time: the setups of one model and adapter run in one process, in turns, each turn beginning with another one;

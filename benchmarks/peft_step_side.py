@@ -6,6 +6,7 @@ Run as a process of its own, with a job as JSON; the last line of its output is 
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import re
 import secrets
@@ -21,8 +22,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 
-from fedpriv import dp
 from fedpriv.crypto import Keystream
+from fedpriv.private.release import Grid
 from fedpriv.training import FrozenPrefix
 from fedpriv.training.per_record import PerRecordGradients
 
@@ -47,7 +48,6 @@ ADAPTERS: dict[str, tuple[str, int, float]] = {
     "q,v r8, top quarter": (QV, 8, 1 / 4),
 }
 CLIP, NOISE, RATE = 1.0, 1.0, 1e-3
-GRID = 16  # fractional bits of the noise grid
 
 
 def base(name: str) -> Any:
@@ -181,15 +181,15 @@ def fedpriv(model: Any, batch: dict[str, torch.Tensor], dtype: str | None = None
     optimizer = optimizer_of(model)
     engine = PerRecordGradients(model, losses if dtype is None else standing_in(model, batch, dtype))
     words = Keystream(secrets.token_bytes(32)).words
-    variance = round((NOISE * CLIP * 2**GRID) ** 2)
+    parameters, records = engine.parameters(), len(batch["record"])
+    size = sum(parameter.numel() for parameter in parameters.values())
+    grid = Grid.finest(CLIP, NOISE, size, 10_000)
 
     def step() -> None:
         sums = engine.clipped_sum(batch, clip=CLIP).sums
-        for name, parameter in engine.parameters().items():
-            exact = torch.round(sums[name].double() * 2**GRID).long()
-            noise = torch.from_numpy(dp.discrete_gaussian(variance, exact.numel(), words))
-            noisy = (exact + noise.reshape(exact.shape)).double() * 2.0**-GRID
-            parameter.grad = (noisy / len(batch["record"])).to(parameter.dtype)
+        doubles = {name: total.double() for name, total in sums.items()}
+        for name, noisy in grid.release(doubles, records, words, hashlib.sha256()):
+            parameters[name].grad = noisy.to(parameters[name].dtype)
         optimizer.step()
         optimizer.zero_grad()
 

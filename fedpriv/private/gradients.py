@@ -223,8 +223,7 @@ class PrivateGradients:
         seal = hashlib.sha256()
         released = {}
         parameters = dict(self.model.named_parameters())
-        for name in sorted(sums):
-            noisy = self._plan.grid.release(sums.pop(name), self.expected_batch, words, seal)
+        for name, noisy in self._plan.grid.release(sums, self.expected_batch, words, seal):
             released[name] = noisy.to(parameters[name].device, parameters[name].dtype)
         self._untouched.check()
         self._account.release(step, {"aggregate": seal.hexdigest()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Protocol
@@ -86,24 +87,35 @@ class Grid:
             sampling_rate=sampling_rate,
         )
 
-    def release(self, total: torch.Tensor, divisor: float, words: dp.Words, seal: Seal) -> torch.Tensor:
-        """Round a part of the sum, add noise, and divide.
+    def release(
+        self, sums: dict[str, torch.Tensor], divisor: float, words: dp.Words, seal: Seal
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Round the sum, add noise, and divide: parameter by parameter in the order of their names.
 
         Args:
-            total: the sum for one parameter, float64, any shape and device.
+            sums: the sum by parameter, float64, any shapes; emptied, so that no second copy is held.
             divisor: the expected batch; public.
             words: the source of the noise.
             seal: is told the noisy integers, int64, little-endian.
 
-        Returns:
-            float64, in the shape of ``total``, on the CPU.
+        Yields:
+            names, and float64 tensors of the same shapes on the CPU.
         """
-        flat = total.reshape(-1)
-        out = np.empty(flat.numel())
-        for start in range(0, flat.numel(), _CHUNK):
-            piece = flat[start : start + _CHUNK].to("cpu", torch.float64).numpy()
-            noisy = np.rint(np.ldexp(piece, self.fine)).astype(np.int64)
-            noisy += dp.discrete_gaussian(self.variance, noisy.size, words)
-            seal.update(noisy.astype("<i8", copy=False).data)
-            out[start : start + noisy.size] = np.ldexp(noisy.astype(np.float64), -self.fine) / divisor
-        return torch.from_numpy(out).reshape(total.shape)
+        names = sorted(sums)
+        while names:
+            # Together, as noise for many small parameters takes its time call by call.
+            size, group = 0, []
+            while names and size < _CHUNK:
+                group.append((names[0], sums.pop(names[0]).cpu()))
+                size += group[-1][1].numel()
+                del names[0]
+            flat = torch.cat([total.reshape(-1) for _, total in group]).numpy()
+            for start in range(0, size, _CHUNK):
+                piece = flat[start : start + _CHUNK]
+                noisy = np.rint(np.ldexp(piece, self.fine)).astype(np.int64)
+                noisy += dp.discrete_gaussian(self.variance, noisy.size, words)
+                seal.update(noisy.astype("<i8", copy=False).data)
+                piece[:] = np.ldexp(noisy.astype(np.float64), -self.fine) / divisor
+            parts = torch.split(torch.from_numpy(flat), [total.numel() for _, total in group])
+            for (name, total), part in zip(group, parts, strict=True):
+                yield name, part.reshape(total.shape)

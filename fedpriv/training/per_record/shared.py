@@ -81,20 +81,19 @@ def unwrapped(argument: Any) -> Any:
 
 
 @contextmanager
-def standing_in(model: nn.Module, values: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Within this the model's parameters of these names are the given tensors, wherever they are tied."""
-    places: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module in model.modules():
-        for key, parameter in module._parameters.items():
-            if parameter is not None:
-                places.setdefault(id(parameter), []).append((module, key))
-    originals = dict(model.named_parameters())
+def standing_in(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], values: Mapping[str, torch.Tensor]
+) -> Iterator[None]:
+    """Within this the given tensors stand for the parameters of the same names, wherever they are tied."""
+    shared = {id(parameter): values[name] for name, parameter in parameters.items()}
     replaced: list[tuple[nn.Module, str, nn.Parameter]] = []
     try:
-        for name, value in values.items():
-            for module, key in places[id(originals[name])]:
-                replaced.append((module, key, originals[name]))
-                module._parameters[key] = value  # type: ignore[assignment]
+        for module in model.modules():
+            for key, parameter in module._parameters.items():
+                if parameter is not None and id(parameter) in shared:
+                    replaced.append((module, key, parameter))
+        for module, key, parameter in replaced:
+            module._parameters[key] = shared[id(parameter)]  # type: ignore[assignment]
         yield
     finally:
         for module, key, parameter in replaced:

@@ -115,7 +115,7 @@ class Tape:
             parameter.grad = None
         values = {name: Shared.of(leaf, name, self, leaf=True) for name, leaf in self._leaves.items()}
         try:
-            with standing_in(model, values):
+            with standing_in(model, parameters, values):
                 yield
         finally:
             for name, parameter in parameters.items():

@@ -34,12 +34,9 @@ def noise_of_seed(seed, step, grid, model):
     label = (str(part).encode() for part in (seed, "noise", step))
     words = Keystream(digest("fedpriv/private/insecure-entropy/v1", *label)).words
     named = sorted((name, p) for name, p in model.named_parameters() if p.requires_grad)
-    return {
-        name: torch.from_numpy(
-            np.ldexp(dp.discrete_gaussian(grid.variance, p.numel(), words), -grid.fine)
-        ).reshape(p.shape)
-        for name, p in named
-    }
+    whole = dp.discrete_gaussian(grid.variance, sum(p.numel() for _, p in named), words)
+    parts = torch.split(torch.from_numpy(np.ldexp(whole, -grid.fine)), [p.numel() for _, p in named])
+    return {name: part.reshape(p.shape) for (name, p), part in zip(named, parts, strict=True)}
 
 
 def test_a_step_is_the_clipped_sum_plus_noise_over_the_expected_batch(private):

@@ -17,7 +17,8 @@ from fedpriv.private.release import Grid
 
 
 def released(grid, total, key=bytes(32), divisor=1.0):
-    return grid.release(total, divisor, Keystream(key).words, hashlib.sha256())
+    ((_, found),) = grid.release({"one": total}, divisor, Keystream(key).words, hashlib.sha256())
+    return found
 
 
 @pytest.mark.parametrize("clip", [1e-3, 0.7, 1.0, 50.0])
@@ -71,8 +72,14 @@ def test_chunks_change_nothing_and_the_seal_is_over_the_noisy_integers():
     size = (1 << 20) + 37
     grid = Grid.finest(1.0, 1.0, size, 10)
     seal = hashlib.sha256()
-    found = grid.release(torch.zeros(size, dtype=torch.float64), 1.0, Keystream(bytes(32)).words, seal)
-    integers = np.ldexp(found.numpy(), grid.fine).astype("<i8")
+    sums = {"b": torch.zeros(size - 30), "a": torch.zeros(2, 5), "c": torch.zeros(4, 5)}
+    sums = {name: total.double() for name, total in sums.items()}
+    shapes = {name: total.shape for name, total in sums.items()}
+    parts = list(grid.release(sums, 1.0, Keystream(bytes(32)).words, seal))
+    assert [(name, part.shape) for name, part in parts] == sorted(shapes.items())
+    assert not sums
+    flat = np.concatenate([part.numpy().ravel() for _, part in parts])
+    integers = np.ldexp(flat, grid.fine).astype("<i8")
     assert seal.hexdigest() == hashlib.sha256(integers.tobytes()).hexdigest()
     assert np.abs(integers).min() >= 0
     assert np.std(integers[1 << 20 :].astype(float)) > 0
