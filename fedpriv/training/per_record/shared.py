@@ -9,15 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from fedpriv.training.per_record.tape import Tape
-
 __all__ = ["Shared", "standing_in", "unwrapped"]
+
+
+class Follower(Protocol):
+    """What follows one batch through the model and takes its records' gradients (``tape.Tape``)."""
+
+    size: int
+    """Records in the batch."""
+
+    def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a torch function with a shared argument."""
+
+    def add(self, shared: Shared, rows: torch.Tensor) -> None:
+        """One gradient a record."""
+
+    def linear(self, shared: Shared, x: torch.Tensor, g: torch.Tensor) -> None:
+        """The gradients ``g^T x``."""
+
+    def embedding(self, shared: Shared, ids: torch.Tensor, g: torch.Tensor) -> None:
+        """The gradients ``g`` at rows ``ids``."""
 
 
 class Shared(torch.Tensor):
@@ -30,10 +46,10 @@ class Shared(torch.Tensor):
     value: torch.Tensor
     origin: str
     leaf: bool
-    tape: Tape
+    tape: Follower
 
     @staticmethod
-    def of(value: torch.Tensor, origin: str, tape: Tape, *, leaf: bool = False) -> Shared:
+    def of(value: torch.Tensor, origin: str, tape: Follower, *, leaf: bool = False) -> Shared:
         """The plain tensor ``value`` as a shared one of ``tape``."""
         with torch._C.DisableTorchFunctionSubclass():
             made = value.detach().as_subclass(Shared)
