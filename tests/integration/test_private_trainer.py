@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -41,6 +42,26 @@ def test_the_example_of_a_loop_learns_within_its_budget(tmp_path):
     printed = float(re.search(r"epsilon ([\d.]+) of 8, delta 1e-05", done.stdout)[1])
     assert printed == spent(tmp_path).epsilon
     assert 7.9 < printed <= 8.0
+
+
+def test_the_example_of_the_trainer_runs_on_a_real_language_model(tmp_path):
+    script = [str(EXAMPLES / "private_trainer.py"), "--steps", "2", "--batch", "8", "--held-out", "4"]
+    environment = os.environ | {"FEDPRIV_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    shutil.rmtree(tmp_path / "models")  # half a gigabyte that pytest would keep
+    assert done.returncode == 0, done.stderr
+    before, after = map(float, re.search(r"perplexity ([\d.]+) before, ([\d.]+) after", done.stdout).groups())
+    assert 20 < before < 1000  # of 49,152 for random guesses
+    assert 20 < after < 1000
+    assert float(re.search(r"epsilon ([\d.]+) of 8", done.stdout)[1]) == spent(tmp_path).epsilon
 
 
 def test_trainer_learns_within_its_budget(tmp_path, monkeypatch):
