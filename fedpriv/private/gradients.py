@@ -108,9 +108,15 @@ class PrivateGradients:
         self._account = Account(budget, budget.fingerprint or fingerprint(records))
         allowed = self._account.allowance
         dp.check_delta_for_records(allowed.delta, len(records))
+        if epsilon is not None and not 0.0 < epsilon <= allowed.epsilon:
+            raise UsageError(
+                f"epsilon = {epsilon:g} for this run is not between 0 and the data set's budget of "
+                f"{allowed.epsilon:g}",
+                hint="lower it, or leave it out to plan with the whole budget",
+            )
         self._delta, self._multiplier = allowed.delta, noise_multiplier
         self._plan = make_plan(
-            epsilon=allowed.epsilon if epsilon is None else min(epsilon, allowed.epsilon),
+            epsilon=allowed.epsilon if epsilon is None else epsilon,
             delta=allowed.delta,
             noise_multiplier=noise_multiplier,
             clip=clip,

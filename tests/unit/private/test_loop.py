@@ -352,6 +352,12 @@ def test_ways_of_sampling_that_are_not_poisson_are_refused(private, points):
         private(loader=[1])
 
 
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan"), 1.5])
+def test_a_run_that_wants_more_than_the_budget_or_nothing_is_refused(private, epsilon):
+    with pytest.raises(UsageError, match=r"budget of 1$"):
+        private(epsilon=epsilon, noise_multiplier=None, budget=fedpriv.Budget(1.0, 1e-4))
+
+
 def test_no_noise_is_no_answer(private):
     with pytest.raises(UsageError, match="noise multiplier must be positive"):
         private(noise_multiplier=0.0)
