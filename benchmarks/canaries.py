@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from fedpriv import load_config
 from fedpriv.audit import CAUTION, Audit, Canaries, CanaryGradients, audit, gaussian_delta
 from fedpriv.crypto import Keystream, SigningKey
-from fedpriv.federation.entropy import Entropy
+from fedpriv.entropy import Entropy
 from fedpriv.federation.planning import make_plan
 from fedpriv.federation.round import RECORD_SHARE, RoundOutcome, RoundRunner
 from fedpriv.federation.workplace import prepare

@@ -137,21 +137,10 @@ def opacus_hooks(model: Any, batch: dict[str, torch.Tensor]) -> Step:
     from opacus import GradSampleModule
     from opacus.optimizers import DPOptimizer
 
-    wrapped = GradSampleModule(model, loss_reduction="sum")
-    optimizer = DPOptimizer(
-        optimizer_of(model),
-        noise_multiplier=NOISE,
-        max_grad_norm=CLIP,
-        expected_batch_size=len(batch["record"]),
-        loss_reduction="mean",
-    )
-
-    def step() -> None:
-        optimizer.zero_grad()
+    def backward(wrapped: Any, optimizer: Any) -> None:
         losses(wrapped, batch).sum().backward()
-        optimizer.step()
 
-    return step
+    return opacus_step(GradSampleModule(model, loss_reduction="sum"), model, batch, DPOptimizer, backward)
 
 
 def opacus_ghost(model: Any, batch: dict[str, torch.Tensor]) -> Step:
@@ -159,8 +148,22 @@ def opacus_ghost(model: Any, batch: dict[str, torch.Tensor]) -> Step:
     from opacus.optimizers import DPOptimizerFastGradientClipping
     from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClipping
 
+    def backward(wrapped: Any, optimizer: Any) -> None:
+        DPTensorFastGradientClipping(wrapped, optimizer, losses(wrapped, batch), "sum").backward()
+
     wrapped = GradSampleModuleFastGradientClipping(model, loss_reduction="sum", max_grad_norm=CLIP)
-    optimizer = DPOptimizerFastGradientClipping(
+    return opacus_step(wrapped, model, batch, DPOptimizerFastGradientClipping, backward)
+
+
+def opacus_step(
+    wrapped: Any,
+    model: Any,
+    batch: dict[str, torch.Tensor],
+    kind: Any,
+    backward: Callable[[Any, Any], None],
+) -> Step:
+    """A step with an optimizer of Opacus of this ``kind``."""
+    optimizer = kind(
         optimizer_of(model),
         noise_multiplier=NOISE,
         max_grad_norm=CLIP,
@@ -170,7 +173,7 @@ def opacus_ghost(model: Any, batch: dict[str, torch.Tensor]) -> Step:
 
     def step() -> None:
         optimizer.zero_grad()
-        DPTensorFastGradientClipping(wrapped, optimizer, losses(wrapped, batch), "sum").backward()
+        backward(wrapped, optimizer)
         optimizer.step()
 
     return step

@@ -10,7 +10,7 @@ import fedpriv
 from fedpriv import dp
 from fedpriv.crypto import Keystream
 from fedpriv.encoding import ClientGrid, Rotation
-from fedpriv.federation.entropy import Entropy
+from fedpriv.entropy import Entropy
 
 PARTIES, COLLUDERS, DIMENSION, CLIP, EPSILON, DELTA = 60, 5, 50, 1.0, 3.0, 1e-3
 

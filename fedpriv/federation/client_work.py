@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.entropy import Entropy
 from fedpriv.errors import IntegrityError
-from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.plan import Noisy, Plan
 from fedpriv.federation.workplace import Workplace
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.entropy import Entropy
 from fedpriv.errors import UsageError
 from fedpriv.federation.client_work import ClientWork
-from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.plan import Noisy, Plan
 from fedpriv.federation.record_work import RECORD_SHARE, RecordWork
 from fedpriv.federation.steps_work import StepsWork

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedpriv import dp
 from fedpriv.crypto import Keystream
-from fedpriv.federation.entropy import Entropy
+from fedpriv.entropy import Entropy
 from fedpriv.federation.plan import Noisy, Plan
 from fedpriv.federation.workplace import Workplace
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from fedpriv import dp
 from fedpriv.aggregation import AggregationServer
 from fedpriv.crypto import SigningKey, digest
+from fedpriv.entropy import Entropy
 from fedpriv.errors import TooFewParties
 from fedpriv.federation.banded import BandedRelease
-from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.local_work import LocalWork, local_work
 from fedpriv.federation.plan import Noisy, Plan
 from fedpriv.federation.record_work import RECORD_SHARE

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fedpriv import dp
 from fedpriv.crypto import SigningKey
+from fedpriv.entropy import Entropy
 from fedpriv.errors import BudgetExceeded, UnsafeParameters, UsageError
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
@@ -28,7 +29,6 @@ from fedpriv.federation.checkpoint import (
 )
 from fedpriv.federation.config import Config
 from fedpriv.federation.ending import finish
-from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.facts import run_facts
 from fedpriv.federation.home import ledger_path
 from fedpriv.federation.local_work import learner

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from fedpriv import dp
+from fedpriv.entropy import Entropy
 from fedpriv.errors import UsageError
 from fedpriv.peft import Manifest
 from fedpriv.private.account import Account, Plan, make_plan
 from fedpriv.private.budget import Budget
-from fedpriv.private.entropy import Streams
 from fedpriv.private.fingerprint import Records, fingerprint
 from fedpriv.private.metrics import Metrics
 from fedpriv.private.sampling import PoissonBatch, Sampler, length, onto
@@ -27,7 +27,7 @@ from fedpriv.training.per_record import Losses, PerRecordGradients
 __all__ = ["PrivateGradients"]
 
 _MICRO_BATCH: Final = 32
-_ENTROPY: Final = "insecure: noise and samples follow from a seed"
+_INSECURE: Final = "insecure: noise and samples follow from a seed"
 
 
 class PrivateGradients:
@@ -99,7 +99,7 @@ class PrivateGradients:
         self._clipping, self._micro_batch, self._collate = clipping, micro_batch, collate
         self._manifest = Manifest.of(model)
         self._sampler = Sampler(records, sampling_rate)
-        self._streams = Streams(insecure_seed)
+        self._entropy = Entropy(insecure_seed, "fedpriv/private/insecure-entropy/v1")
         self._finished = False
         self._try(clip)
         if memory is not None:
@@ -179,7 +179,7 @@ class PrivateGradients:
     @property
     def insecure(self) -> bool:
         """Whether noise and samples follow from a seed."""
-        return self._streams.insecure_seed is not None
+        return self._entropy.insecure_seed is not None
 
     # One step.
 
@@ -194,7 +194,7 @@ class PrivateGradients:
             raise UsageError("the run has no steps left", hint="begin a new one; it needs a plan of its own")
         if not self._account.run_id:
             self._account.commit(self._plan, self._details())
-        return self._sampler.draw(self._streams.stream("sample", self._next_step()).words)
+        return self._sampler.draw(self._entropy.stream("sample", self._next_step()).words)
 
     def reserve(self, batch: PoissonBatch) -> None:
         """Count the step as spent, durably, before its sum exists; `fill` does it where it was not done.
@@ -225,7 +225,7 @@ class PrivateGradients:
         step = batch.step
         assert step is not None  # noqa: S101 -- reserve sets it
         sums = self._sums(batch)
-        words = self._streams.stream("noise", step).words
+        words = self._entropy.stream("noise", step).words
         seal = hashlib.sha256()
         released = {}
         parameters = dict(self.model.named_parameters())
@@ -363,5 +363,5 @@ class PrivateGradients:
             "engine": self._engine.way,
             "expected_batch": self.expected_batch,
             "reports": list(Metrics.NAMES) if self.metrics is not None else [],
-            **({"randomness": _ENTROPY} if self.insecure else {}),
+            **({"randomness": _INSECURE} if self.insecure else {}),
         }

@@ -32,8 +32,6 @@ ENGINES = ("direct", "one-by-one", "opacus")
 # Scaling to C (1 - 2**-20) leaves room for rounding each coordinate to float32 (2**-24 of it), so that the
 # vector handed out has a norm of at most C and not C and a bit.
 _SLACK = 1.0 - 2.0**-20
-# A smaller factor has no full precision in float32, and the slack above would not cover its rounding.
-_LEAST_FACTOR = 2.0**-120
 
 
 class RecordGradients:
@@ -107,10 +105,12 @@ class RecordGradients:
         """Scales rows in place; norms in float64, which no float32 coordinate can overflow."""
         import torch
 
+        from fedpriv.training.per_record.clipping import LEAST
+
         norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)
         bound = self.clip * _SLACK
         factors = torch.where(norms > bound, bound / norms, 1.0)
-        usable = torch.isfinite(norms) & (factors >= _LEAST_FACTOR)
+        usable = torch.isfinite(norms) & (factors >= LEAST)
         gradients.mul_(factors.to(torch.float32).unsqueeze(1))
         if not bool(usable.all()):
             # Assigned, not multiplied: zero times infinity is not a number.

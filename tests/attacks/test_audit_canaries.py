@@ -13,7 +13,7 @@ from parties.small_run import RECORDS, small_config
 
 from fedpriv.audit import Canaries, CanaryGradients, audit
 from fedpriv.crypto import Keystream, SigningKey
-from fedpriv.federation.entropy import Entropy
+from fedpriv.entropy import Entropy
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.planning import make_plan
 from fedpriv.federation.round import RECORD_SHARE, RoundOutcome, RoundRunner

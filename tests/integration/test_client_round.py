@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from parties.client_run import client_config
 
 from fedpriv.crypto import SigningKey
+from fedpriv.entropy import Entropy
 from fedpriv.errors import UsageError
 from fedpriv.federation.client_work import ClientWork
 from fedpriv.federation.config import Config
-from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.local_work import learner, local_work
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.planning import make_plan

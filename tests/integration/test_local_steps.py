@@ -10,7 +10,7 @@ from parties.small_run import small_config
 from reference.record_gradients import clipped_gradients
 
 from fedpriv import dp
-from fedpriv.federation.entropy import Entropy
+from fedpriv.entropy import Entropy
 from fedpriv.federation.local_work import learner, local_work
 from fedpriv.federation.planning import make_plan
 from fedpriv.federation.record_work import RECORD_SHARE

@@ -9,8 +9,8 @@ import pytest
 from parties.small_run import small_config
 
 from fedpriv.crypto import SigningKey
+from fedpriv.entropy import Entropy
 from fedpriv.federation.config import Config
-from fedpriv.federation.entropy import Entropy
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.planning import make_plan
 from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner

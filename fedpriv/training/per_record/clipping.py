@@ -10,7 +10,7 @@ import torch
 
 from fedpriv.errors import UsageError
 
-__all__ = ["CLIPPINGS", "factors"]
+__all__ = ["CLIPPINGS", "LEAST", "factors"]
 
 CLIPPINGS: Final = ("flat", "per-layer", "automatic")
 

@@ -8,7 +8,7 @@ import torch
 
 from fedpriv.training.per_record.shared import Shared
 
-__all__ = ["ANCHOR", "over_positions", "single", "value_of"]
+__all__ = ["ANCHOR", "over_positions", "single", "sizes_of", "value_of"]
 
 # An input of every function here that has a gradient, so that torch goes back through them even where no
 # record's value has one; it is never given any.
@@ -29,3 +29,8 @@ def over_positions(g: torch.Tensor, keep: int) -> torch.Tensor:
     """``g`` of shape (b, positions ..., kept ...) summed over the positions; ``keep`` dimensions are kept."""
     between = tuple(range(1, g.dim() - keep))
     return single(g).sum(between) if between else single(g)
+
+
+def sizes_of(arguments: tuple[Any, ...]) -> Any:
+    """The sizes that torch takes one by one or as one sequence."""
+    return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], list | tuple) else arguments

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from fedpriv.training.per_record.cut import ANCHOR, over_positions, value_of
+from fedpriv.training.per_record.cut import ANCHOR, over_positions, single, value_of
 from fedpriv.training.per_record.shared import Shared
 from fedpriv.training.per_record.spreading import times
 
@@ -40,8 +40,8 @@ class _LayerNorm(torch.autograd.Function):
         shared_weight, shared_bias = ctx.shared
         keep = len(ctx.shape)
         if shared_weight is not None:
-            normal = (x.float() - mean) * rstd
-            shared_weight.tape.add(shared_weight, over_positions(g.float() * normal, keep))
+            normal = (single(x) - mean) * rstd
+            shared_weight.tape.add(shared_weight, over_positions(single(g) * normal, keep))
         if shared_bias is not None:
             shared_bias.tape.add(shared_bias, over_positions(g, keep))
         back = None

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from fedpriv.training.per_record.cut import ANCHOR, single, value_of
+from fedpriv.training.per_record.cut import ANCHOR, single, sizes_of, value_of
 from fedpriv.training.per_record.shared import Shared
 
 __all__ = [
@@ -39,7 +39,7 @@ class _Times(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         (g,) = gradients
         x, value = ctx.saved_tensors
-        ctx.shared.tape.add(ctx.shared, _reduced(g.float() * x, value))
+        ctx.shared.tape.add(ctx.shared, _reduced(single(g) * x, value))
         back = (g * value).sum_to_size(x.shape).to(x.dtype) if ctx.needs_input_grad[1] else None
         return None, back, None, None
 
@@ -133,13 +133,8 @@ def _aligned(shared: Any, dims: int) -> torch.Tensor:
 
 
 def expand(shared: Any, *sizes: Any) -> torch.Tensor:
-    shape = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else sizes
-    lead = len(shape) - shared.dim()
-    if lead == 0 and shared.shape[0] == 1:
-        return _spread(shared[0]).expand(*shape)
-    if lead == 1:
-        return _spread(shared).expand(*shape)
-    raise NotImplementedError
+    shape = sizes_of(sizes)
+    return _one_a_record(shared, len(shape)).expand(*shape)
 
 
 def expand_as(shared: Any, other: torch.Tensor) -> torch.Tensor:
@@ -147,12 +142,16 @@ def expand_as(shared: Any, other: torch.Tensor) -> torch.Tensor:
 
 
 def repeat(shared: Any, *sizes: Any) -> torch.Tensor:
-    copies = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else sizes
-    lead = len(copies) - shared.dim()
-    if lead == 0 and shared.shape[0] == 1:
-        return _spread(shared[0]).repeat(1, *copies[1:])
-    if lead == 1:
-        return _spread(shared).repeat(1, *copies[1:])
+    copies = sizes_of(sizes)
+    return _one_a_record(shared, len(copies)).repeat(1, *copies[1:])
+
+
+def _one_a_record(shared: Any, dims: int) -> torch.Tensor:
+    """One copy a record in ``dims`` dimensions, of which the first was missing or had the size 1."""
+    if dims == shared.dim() and shared.shape[0] == 1:
+        return _spread(shared[0])
+    if dims == shared.dim() + 1:
+        return _spread(shared)
     raise NotImplementedError
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from fedpriv.errors import UnsafeParameters
-from fedpriv.training.per_record.cut import single
+from fedpriv.training.per_record.cut import single, sizes_of
 from fedpriv.training.per_record.meetings import FLATTENING, RULES, SPREADING
 from fedpriv.training.per_record.rows import Gradient, Positions, Rows, Spots
 from fedpriv.training.per_record.shared import Shared, flat, standing_in, unwrapped
@@ -210,8 +210,7 @@ class Tape:
     def _first_sizes(func: Any, args: tuple[Any, ...], others: list[torch.Tensor]) -> list[int]:
         """The first dimensions by which a call may be seen to take records."""
         if func in SPREADING:
-            sizes = args[1] if len(args) == 2 and isinstance(args[1], list | tuple) else args[1:]
-            return [int(sizes[0])]
+            return [int(sizes_of(args[1:])[0])]
         return [int(other.shape[0]) for other in others]
 
     def _wrapped(self, result: Any, origin: str) -> Any:

@@ -19,10 +19,12 @@ class Entropy:
     """
 
     insecure_seed: int | None = None
+    domain: str = "fedpriv/insecure-entropy/v1"
+    """Keeps what follows from one seed in two kinds of run apart."""
 
     def stream(self, *labels: str | int) -> Keystream:
         """A fresh AES-256-CTR keystream for the purpose that ``labels`` name."""
         if self.insecure_seed is None:
             return Keystream(os.urandom(32))
         parts = (str(part).encode() for part in (self.insecure_seed, *labels))
-        return Keystream(digest("fedpriv/insecure-entropy/v1", *parts))
+        return Keystream(digest(self.domain, *parts))
