@@ -9,6 +9,7 @@ import click
 
 from fedpriv.cli.account import account
 from fedpriv.cli.budget import budget
+from fedpriv.cli.ckks import ckks
 from fedpriv.cli.init import init
 from fedpriv.cli.keys import keys
 from fedpriv.cli.plan import plan
@@ -55,5 +56,5 @@ def main() -> None:
     """Fine-tune one model over data that nobody may see, and prove afterwards what was revealed."""
 
 
-for _command in (init, plan, run, report, verify, account, budget, keys, secagg):
+for _command in (init, plan, run, report, verify, account, budget, keys, secagg, ckks):
     main.add_command(_command)
