@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,14 @@ def make_run(
     stage: str = "upload",
     graph: str = "complete",
     name: str = "quickstart",
+    encryption: dict[str, Any] | None = None,
 ) -> Path:
     """Write a run of ``done`` of ``rounds`` rounds (all, when left out) into ``root`` and return its folder.
 
     ``lost`` rounds are reserved and never released; ``voided`` ones are taken back.  ``shape`` holds the
     clients, the fewest survivors and the colluders, ``levels`` the survivors at which noise is removed.
     ``people`` says how many records one person has and whether nobody has some at two clients; ``stage`` is
-    where clients vanish.
+    where clients vanish.  ``encryption`` changes what the plan says of a sum under ``aggregator = "ckks"``.
     """
     done = rounds if done is None else done
     clients, fewest, colluders = shape
@@ -67,6 +69,9 @@ def make_run(
     )
     plan = _plan(noise, aggregator, rounds, epsilon) | _people(noise, rounds, *people)
     plan["graph"] = graph if aggregator == "masked" else None
+    plan["ckks"] = _encryption(plan, **(encryption or {})) if aggregator == "ckks" else None
+    if aggregator == "ckks":
+        plan["adversaries"] = _with_authority(plan)
     plan["allow_large_epsilon"] = epsilon >= dp.LARGE_EPSILON
     folder = root / name
     folder.mkdir(parents=True)
@@ -205,6 +210,38 @@ def _plan(noise: dp.NoisePlan, aggregator: str, rounds: int, epsilon: float) -> 
         ],
         "event": dp.event_to_dict(noise.event()),
     }
+
+
+def _encryption(plan: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    found = {
+        "mode": "authority",
+        "holders": 1,
+        "threshold": 1,
+        "server": "malicious",
+        "sums_per_key": 16,
+        "statistical_bits": None,
+        "flooding_slack": 0.0,
+        "bound": "26168796",
+        "degree": 4096,
+        "modulus_bits": 74,
+    } | changes
+    if found["statistical_bits"]:
+        distance = 2.0 ** -found["statistical_bits"] * math.sqrt(plan["rounds"] / found["sums_per_key"])
+        found["flooding_slack"] = (1 + math.exp(plan["epsilon_pld"])) * distance
+    return found
+
+
+def _with_authority(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """The adversaries where sums are encrypted: the authority sees what the server would."""
+    server, *others = plan["adversaries"]
+    mode = plan["ckks"]["mode"]
+    if mode == "authority":
+        what = {"adversary": "authority", "description": "the key authority; sees the sums"}
+        return [server, {**server, **what}, *others]
+    if mode == "shared-key" and plan["max_colluders"]:
+        unmasked = others[-1]
+        return [{**unmasked, "adversary": "server"}, *others]
+    return [server, *others]
 
 
 def _people(noise: dp.NoisePlan, rounds: int, records: int, disjointness: str) -> dict[str, Any]:

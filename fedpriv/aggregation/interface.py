@@ -18,7 +18,7 @@ from fedpriv.crypto import SigningKey
 from fedpriv.secagg import Sum
 from fedpriv.secagg.in_process import RoundClient, RoundServer
 
-__all__ = ["AggregationClient", "AggregationServer", "Aggregator"]
+__all__ = ["AggregationClient", "AggregationServer", "Aggregator", "KeyHolder"]
 
 
 class AggregationClient(RoundClient, Protocol):
@@ -32,6 +32,13 @@ class AggregationClient(RoundClient, Protocol):
 
     def set_vectors(self, vectors: NDArray[np.uint64]) -> None:
         """Give the vector to be summed in this round: residues modulo ``2**bits``, shape ``(dimension,)``."""
+
+
+class KeyHolder(RoundClient, Protocol):
+    """A party of a run that sends no vector and helps to open the sum."""
+
+    def open_round(self, round_: int, context: bytes) -> None:
+        """Begin a round, as the clients do."""
 
 
 class AggregationServer(RoundServer[Sum], Protocol):
@@ -51,6 +58,10 @@ class Aggregator(Protocol):
     @property
     def hides_updates(self) -> bool:
         """Whether the server is kept from seeing a single client's update."""
+
+    @property
+    def has_authority(self) -> bool:
+        """Whether a key authority, number 0, takes part beside the server and the clients."""
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ class Masked:
 
     name = "masked"
     hides_updates = True
+    has_authority = False
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class Plain:
 
     name = "plain"
     hides_updates = False
+    has_authority = False
     stages = ("upload",)
 
     def __post_init__(self) -> None:

@@ -89,6 +89,8 @@ class _Progress(ABC):
         self.note(plan.guarantee)
         if plan.large_epsilon:
             self.note(f"LARGE ε: up to {plan.epsilon:g} is allowed, which protects next to nothing")
+        if plan.warning is not None:
+            self.note(plan.warning)
         if plan.insecure:
             self.note(_INSECURE)
         if resumed_from:
@@ -169,7 +171,7 @@ class Live(_Progress):
         self._progress.stop()
 
     def note(self, text: str) -> None:
-        loud = text.startswith(("INSECURE", "LARGE"))
+        loud = text.startswith(("INSECURE", "LARGE", "SHARED KEY"))
         self._console.print(escape(text), style="bold red" if loud else None)
 
     def started(self, plan: Plan, resumed_from: int) -> None:

@@ -18,6 +18,7 @@ from fedpriv.crypto.digest import canonical_json, digest
 from fedpriv.federation.config_rules import Work, cross_check, kind_of_work, least_survivors
 from fedpriv.federation.config_tables import (
     Budget,
+    Ckks,
     Data,
     Local,
     Model,
@@ -57,6 +58,7 @@ class Config(Table):
     privacy: Privacy
     local: Local = Local()
     secagg: SecAgg = SecAgg()
+    ckks: Ckks = Ckks()
     server: Server = Server()
     training: Training = Training()
     simulation: Simulation = Simulation()
@@ -75,6 +77,7 @@ class Config(Table):
             data=self.data,
             partition=self.partition,
             secagg=self.secagg,
+            ckks=self.ckks,
         )
         return self
 
@@ -115,10 +118,11 @@ class Config(Table):
         return None if self.local_epochs is not None else self.local.steps or 1
 
     def min_survivors(self, clients: int) -> int:
-        """Fewest of ``clients`` whose sum a round accepts, given or the least safe number.
+        """Fewest of ``clients`` whose sum a round accepts, given or a safe number.
 
-        The least number is a majority of the honest, ``(clients + max_colluders) // 2 + 1``, which is what
-        keeps a server from running two unmaskings of one round (protocols/secagg/spec.md).
+        That number is a majority of the honest, ``(clients + max_colluders) // 2 + 1``, which is what
+        keeps a server from running two unmaskings of one round (protocols/secagg/spec.md).  An encrypted sum
+        is opened once whatever it holds, so that fewer may be given there.
 
         Raises:
             ConfigError: ``clients`` are fewer than the aggregator needs, or ``secagg`` does not fit them.
@@ -130,8 +134,9 @@ class Config(Table):
         return self._base / Path(path).expanduser()
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, every default written out, without the keys that are not set."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Nested plain values, every default written out, without what is not set or does not apply."""
+        other = None if self.aggregator == "ckks" else {"ckks"}
+        return self.model_dump(mode="json", exclude_none=True, exclude=other)
 
     def to_toml(self) -> str:
         """The configuration as a TOML file; read from the same folder it gives an equal one."""

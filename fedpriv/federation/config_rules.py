@@ -6,16 +6,19 @@ from typing import Literal
 
 from fedpriv import dp
 from fedpriv.errors import ConfigError, UnsafeParameters
-from fedpriv.federation.config_tables import Data, Local, Partition, Privacy, SecAgg
+from fedpriv.federation.ckks_rules import check_ckks, committee
+from fedpriv.federation.config_tables import Ckks, Data, Local, Partition, Privacy, SecAgg
 
-__all__ = ["MASKED_MINIMUM", "Work", "cross_check", "kind_of_work", "least_survivors"]
+__all__ = ["FEWEST_CLIENTS", "Work", "cross_check", "kind_of_work", "least_survivors"]
 
 Work = Literal["gradients", "steps", "update"]
 """``gradients``: the sampled records' clipped gradients, one step; ``steps``: several such steps, each with
 the client's own noise; ``update``: how far plain local training led, clipped as a whole."""
 
-MASKED_MINIMUM = 3
-"""Fewest clients of a masked sum: with two, each learns the other's update from the result."""
+FEWEST_CLIENTS = 3
+"""Fewest clients of a sum that hides: with two, each learns the other's update from the result."""
+
+_HIDING = {"masked": "masked", "ckks": "encrypted"}
 
 
 def cross_check(
@@ -28,14 +31,9 @@ def cross_check(
     data: Data,
     partition: Partition,
     secagg: SecAgg,
+    ckks: Ckks,
 ) -> None:
     """What two keys get wrong together, and what this version does not offer."""
-    if aggregator == "ckks":
-        raise ConfigError(
-            "`aggregator` is 'ckks', which is not available in this version",
-            key="aggregator",
-            hint='use `aggregator = "masked"`: the server then learns the sum and nothing else',
-        )
     work = kind_of_work(unit, trust, local)
     _check_epsilon(privacy)
     _check_local(work, local)
@@ -46,8 +44,12 @@ def cross_check(
         _check_privacy(privacy)
     _check_data(data)
     _check_partition(partition)
+    check_ckks(trust, aggregator, secagg, ckks)
     if partition.clients is not None:
-        least_survivors(aggregator, secagg, -(-partition.clients // (privacy.bands or 1)))
+        cohort = -(-partition.clients // (privacy.bands or 1))
+        least_survivors(aggregator, secagg, cohort)
+        if aggregator == "ckks" and ckks.mode == "threshold":
+            committee(ckks, secagg, cohort)
 
 
 def kind_of_work(unit: str, trust: str, local: Local) -> Work:
@@ -66,13 +68,16 @@ def kind_of_work(unit: str, trust: str, local: Local) -> Work:
 def least_survivors(aggregator: str, secagg: SecAgg, clients: int) -> int:
     """``secagg.min_survivors`` for this many clients, checked, or the least safe number."""
     colluders = secagg.max_colluders
-    if aggregator == "masked" and clients < MASKED_MINIMUM:
+    if aggregator in _HIDING and clients < FEWEST_CLIENTS:
         raise ConfigError(
-            f"`partition.clients` is {clients}, fewer than the {MASKED_MINIMUM} that the masked sum needs",
+            f"`partition.clients` is {clients}, fewer than the {FEWEST_CLIENTS} that the "
+            f"{_HIDING[aggregator]} sum needs",
             key="partition.clients",
-            hint=f'take {MASKED_MINIMUM} or more, or `aggregator = "plain"`, which hides nothing',
+            hint=f'take {FEWEST_CLIENTS} or more, or `aggregator = "plain"`, which hides nothing',
         )
     least = (clients + colluders) // 2 + 1 if aggregator == "masked" else colluders + 1
+    if aggregator == "ckks":
+        least += 1  # with one honest client in it, the others can take their own off the sum
     if least > clients:
         raise ConfigError(
             f"`secagg.max_colluders` is {colluders}, too many for {clients} clients",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "AdaptiveClipping",
     "Budget",
+    "Ckks",
     "Data",
     "Local",
     "Model",
@@ -234,7 +235,8 @@ class SecAgg(Table):
         default=None,
         ge=8,
         le=62,
-        description="the sum is taken modulo 2**bits; default: 32, or more where the grid would cost privacy",
+        description="the sum is taken modulo 2**bits; default: 32, under ckks 20, or more where the grid "
+        "would cost privacy",
     )
     min_survivors: int | None = Field(
         default=None,
@@ -252,7 +254,47 @@ class SecAgg(Table):
     remove_excess: bool = Field(
         default=True,
         description="under trust = distributed, take off the noise that the survivors turn out not to need; "
-        "costs the drawing of it, by the clients and once more by the server",
+        "costs the drawing of it, by the clients and once more by the server; not under ckks",
+    )
+
+
+class Ckks(Table):
+    """``[ckks]``: who has the key of the encrypted sum; survivors, colluders and bits are ``[secagg]``'s."""
+
+    mode: Literal["authority", "threshold", "shared-key"] = Field(
+        default="authority",
+        description="authority: a party of its own, which never works with the server; threshold: some of "
+        "the clients, so many of whom must answer; shared-key: every client, so that one of them and the "
+        "server open every update",
+    )
+    holders: int | None = Field(
+        default=None,
+        ge=2,
+        le=64,
+        description="threshold: clients that hold the key together, the first ones; default: 5, or all where "
+        "they are fewer",
+    )
+    threshold: int | None = Field(
+        default=None,
+        ge=2,
+        le=64,
+        description="threshold: holders that must answer before a sum is opened; default: the fewest that "
+        "are safe",
+    )
+    server: Literal["malicious", "semi-honest"] = Field(
+        default="malicious",
+        description="malicious: a holder is sent one half of every ciphertext, checks who signed it and adds "
+        "them itself; semi-honest: it opens what the server says is the sum, and downloads far less",
+    )
+    sums_per_key: int = Field(
+        default=16, ge=1, le=65_536, description="sums that one key may open before a new one is made"
+    )
+    statistical_bits: int = Field(
+        default=30,
+        ge=20,
+        le=64,
+        description="threshold: over the life of a key, the answers of its holders tell more than the sum "
+        "with an advantage of at most 2**-statistical_bits",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Any
 
+from fedpriv.aggregation import Ckks
 from fedpriv.federation.plan import Plan
 from fedpriv.federation.workplace import Workplace
 
@@ -50,9 +51,14 @@ def run_facts(work: Workplace, plan: Plan) -> dict[str, Any]:
             "parameters": work.manifest.size,
             "manifest_digest": work.manifest.digest(),
         },
-        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "versions": {name: metadata.version(name) for name in (*_PACKAGES, *_encrypting(plan))},
         "insecure_seed": config.privacy.insecure_seed,
     }
+
+
+def _encrypting(plan: Plan) -> tuple[str, ...]:
+    """The packages that encrypted sums rest on besides."""
+    return ("tenseal",) if isinstance(plan.aggregator, Ckks) else ()
 
 
 def accesses(work: Workplace, plan: Plan) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv import dp
-from fedpriv.aggregation import Masked, Plain
+from fedpriv.aggregation import Ckks, Masked, Plain
 from fedpriv.encoding import FixedPoint
 from fedpriv.federation import plan_words
 from fedpriv.federation.adaptive_clip import AdaptiveClip
@@ -31,7 +31,7 @@ Noisy = NDArray[np.int64] | NDArray[np.float64]
 class Adversary:
     """Somebody who looks on, what they see, and the ε that holds against them (``None``: no bound)."""
 
-    adversary: Literal["server", "recipient", "peer", "unmasked"]
+    adversary: Literal["server", "authority", "recipient", "peer", "unmasked"]
     description: str
     event: dp.Event | None
     epsilon_pld: float | None
@@ -66,12 +66,13 @@ class Plan:
     of the clients' weights where whole updates are summed.
     ``epsilon_person`` is what somebody with ``person_records`` records is promised, ``epsilon_everywhere``,
     under ``local``, somebody with one at every client; None where no bound is shown, or none is asked for.
+    ``flooding_slack`` is what the answers of a key's holders may add to δ beside ``delta``.
     """
 
     dataset: str
     unit: str
     trust: str
-    aggregator: Masked | Plain
+    aggregator: Masked | Plain | Ckks
     rounds: int
     epsilon: float
     delta: float
@@ -96,13 +97,14 @@ class Plan:
     adaptive_clip: AdaptiveClip | None = None
     bands: int | None = None
     all_clients: int = 0
-    smaller: Masked | Plain | None = None
+    smaller: Masked | Plain | Ckks | None = None
     seed: int = 0
     disjointness: Literal["asserted", "unknown"] = "unknown"
     person_records: int = 1
     epsilon_person: float | None = None
     epsilon_everywhere: float | None = None
     allow_large_epsilon: bool = False
+    flooding_slack: float = 0.0
 
     @property
     def sampling_rate(self) -> float:
@@ -121,21 +123,20 @@ class Plan:
     @property
     def graph(self) -> Literal["complete", "sparse"] | None:
         """Who shares masks with whom: each with all others or with some; None without masks."""
-        if isinstance(self.aggregator, Plain):
+        if not isinstance(self.aggregator, Masked):
             return None
         return "complete" if self.aggregator.params.complete else "sparse"
 
     @property
     def prepares(self) -> bool:
         """Whether a round makes keys for the next: cohorts that take turns and sparse graphs cannot."""
-        aggregator = self.aggregator
-        return self.bands is None and (isinstance(aggregator, Plain) or aggregator.params.complete)
+        return self.bands is None and self.graph == "complete"
 
     def in_model_units(self, noisy: Noisy) -> NDArray[np.float64]:
         """Grid units as model units: ``noisy * 2**-scale_log2``, float64, same shape."""
         return np.ldexp(noisy.astype(np.float64), -self.grid.scale_log2)
 
-    def aggregator_of(self, members: int) -> Masked | Plain:
+    def aggregator_of(self, members: int) -> Masked | Plain | Ckks:
         """The aggregator of a cohort of this size."""
         return self.aggregator if members == self.noise.clients or self.smaller is None else self.smaller
 
@@ -157,6 +158,11 @@ class Plan:
     def large_epsilon(self) -> bool:
         """Whether the ε that is allowed is one that says next to nothing."""
         return self.epsilon >= dp.LARGE_EPSILON
+
+    @property
+    def warning(self) -> str | None:
+        """What has to be said loudly of the way in which updates are summed; None where nothing has."""
+        return self.aggregator.params.warning if isinstance(self.aggregator, Ckks) else None
 
     @property
     def problems(self) -> list[str]:
@@ -191,6 +197,7 @@ class Plan:
             "trust": self.trust,
             "aggregator": self.aggregator.name,
             "graph": self.graph,
+            "ckks": self._encryption(),
             "epsilon": self.epsilon,
             "delta": self.delta,
             "clip": grid.clip,
@@ -233,4 +240,22 @@ class Plan:
             "person_records": self.person_records,
             "epsilon_person": self.epsilon_person,
             "epsilon_everywhere": self.epsilon_everywhere,
+        }
+
+    def _encryption(self) -> dict[str, Any] | None:
+        """The encrypted sum as plain JSON values; None where updates are summed otherwise."""
+        if not isinstance(self.aggregator, Ckks):
+            return None
+        params = self.aggregator.params
+        return {
+            "mode": params.mode,
+            "holders": len(params.holders),
+            "threshold": params.threshold,
+            "server": "malicious" if params.malicious else "semi-honest",
+            "sums_per_key": params.sums_per_key,
+            "statistical_bits": params.statistical_bits if params.mode == "threshold" else None,
+            "flooding_slack": self.flooding_slack,
+            "bound": str(params.bound),
+            "degree": params.ring.degree,
+            "modulus_bits": params.ring.modulus_bits,
         }

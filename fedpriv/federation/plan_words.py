@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fedpriv import dp
+from fedpriv.aggregation import Ckks
 from fedpriv.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,22 +18,22 @@ __all__ = ["frontier_note", "guarantee", "lines", "together_with"]
 def guarantee(plan: Plan) -> str:
     """The guarantee in one sentence: (ε, δ), unit, adjacency, against whom, under which condition."""
     own = "that client itself" if plan.unit == "client" else "the record's own client"
-    # On a sparse graph a server that lies to its clients can open sums over fewer of them, with less noise
-    # (protocols/secagg/spec.md, section 8), so nothing is promised against it.
-    server = "the server (if it follows the protocol)" if plan.graph == "sparse" else "the server"
+    opens = "opens every update with any client's key (ckks.mode = shared-key)"
+    unhidden = opens if isinstance(plan.aggregator, Ckks) else "sees every update (aggregator = plain)"
+    authority = ", nor the key authority, which sees the sums before" if plan.aggregator.has_authority else ""
     who = {
         ("distributed", True): (
-            f"{server}{together_with(plan.noise.max_colluders)}, and everybody "
+            f"{_server(plan)}, and everybody "
             f"who receives the model, as long as at least "
             f"{plan.noise.min_survivors - plan.noise.max_colluders} honest clients add their noise"
         ),
-        ("distributed", False): (
-            "everybody who receives the model, but not the server, which sees every update "
-            "(aggregator = plain)"
-        ),
+        ("distributed", False): (f"everybody who receives the model, but not the server, which {unhidden}"),
         ("local", True): f"everybody but {own}, the server included",
         ("local", False): f"everybody but {own}, the server included",
-        ("central", True): "everybody who receives the model, but not the server, which adds the noise",
+        (
+            "central",
+            True,
+        ): f"everybody who receives the model, but not the server, which adds the noise{authority}",
         (
             "central",
             False,
@@ -47,6 +48,26 @@ def guarantee(plan: Plan) -> str:
         f"{what} changes what is seen by at most "
         f"(ε = {_upward(plan.epsilon_pld)}, δ = {plan.delta:g}); this holds against {who}."
     )
+
+
+def _server(plan: Plan) -> str:
+    """The server and who may be with it, where the sum alone has enough noise."""
+    aggregator = plan.aggregator
+    # On a sparse graph a server that lies to its clients can open sums over fewer of them, with less noise
+    # (protocols/secagg/spec.md, section 8), so nothing is promised against it; nor where the holders of a key
+    # open what it says is the sum (protocols/ckks/spec.md, section 7).
+    lying = plan.graph == "sparse" or (isinstance(aggregator, Ckks) and not aggregator.params.malicious)
+    server = "the server (if it follows the protocol)" if lying else "the server"
+    server += together_with(plan.noise.max_colluders)
+    if not isinstance(aggregator, Ckks):
+        return server
+    params = aggregator.params
+    return {
+        "authority": f"{server} (but not with the key authority as well), the key authority by itself",
+        "threshold": f"{server} (with fewer than {params.threshold} of the {len(params.holders)} holders of "
+        "the key)",
+        "shared-key": f"{server} (as long as no client works with it)",
+    }[params.mode]
 
 
 def lines(plan: Plan) -> list[tuple[str, str]]:
@@ -84,14 +105,18 @@ def lines(plan: Plan) -> list[tuple[str, str]]:
         ),
         (
             "traffic",
-            f"{plan.bytes_per_client_round:,} bytes sent per client and round; "
-            f"{plan.masks_per_client} masks to expand",
+            f"{plan.bytes_per_client_round:,} bytes sent per client and round; {_work_of_hiding(plan)}",
         ),
     ]
+    if isinstance(plan.aggregator, Ckks):
+        found.append(("encryption", _encryption(plan)))
     if plan.adaptive_clip is not None:
         found.append(("clip", _clip_line(plan)))
     if noise.levels:
         found.append(("noise left in a sum", _noise_left(plan)))
+    elif isinstance(plan.aggregator, Ckks) and noise.trust == "distributed":
+        what = f"all of it, up to {_most_noise(plan):.3f} in parts of the variance needed"
+        found.append(("noise left in a sum", f"{what}: none is removed from an encrypted sum"))
     if plan.estimate is not None:
         found.append(
             (
@@ -100,6 +125,8 @@ def lines(plan: Plan) -> list[tuple[str, str]]:
                 f"{plan.estimate.memory_bytes / 2**20:,.0f} MiB of memory",
             )
         )
+    if plan.warning is not None:
+        found.append(_split(plan.warning))
     if plan.large_epsilon:
         found.append(
             (
@@ -179,13 +206,52 @@ def _noise_left(plan: Plan) -> str:
     noise = plan.noise
     counts = range(noise.min_survivors, noise.clients + 1)
     left = {u: (noise.realised_multiplier(u) / noise.noise_multiplier) ** 2 for u in counts}
-    most = (noise.clients - noise.max_colluders) / (noise.min_survivors - noise.max_colluders)
     shown = (
         ", ".join(f"{ratio:.3f} with {u} survivors" for u, ratio in left.items())
         if len(left) <= 8
         else f"{min(left.values()):.3f} to {max(left.values()):.3f} with {counts[0]} survivors or more"
     )
-    return f"{shown}, in parts of the variance needed; without removal up to {most:.3f}"
+    return f"{shown}, in parts of the variance needed; without removal up to {_most_noise(plan):.3f}"
+
+
+def _most_noise(plan: Plan) -> float:
+    """The honest clients' noise where all survive and none is removed, in parts of the variance needed."""
+    noise = plan.noise
+    return (noise.clients - noise.max_colluders) / (noise.min_survivors - noise.max_colluders)
+
+
+def _split(warning: str) -> tuple[str, str]:
+    """A warning that begins with its title, as label and text."""
+    title, _, text = warning.partition(": ")
+    return title, text
+
+
+def _work_of_hiding(plan: Plan) -> str:
+    """What hiding an update costs a client beside the bytes."""
+    if not isinstance(plan.aggregator, Ckks):
+        return f"{plan.masks_per_client} masks to expand"
+    return f"an upload is {plan.aggregator.params.wire_ratio:.2f} times the vector as 32-bit numbers"
+
+
+def _encryption(plan: Plan) -> str:
+    """Who has the key, under which parameters, and what its holders' answers may tell."""
+    aggregator = plan.aggregator
+    if not isinstance(aggregator, Ckks):
+        raise UsageError("the sums of this plan are not encrypted")
+    params = aggregator.params
+    who = {
+        "authority": "the key authority opens sums",
+        "threshold": f"{params.threshold} of {len(params.holders)} clients open sums together",
+        "shared-key": "every client can open sums",
+    }[params.mode]
+    line = (
+        f"{who}, at most {params.sums_per_key} with one key; ring degree {params.ring.degree:,}, "
+        f"{params.ring.modulus_bits} bits of modulus; a client downloads {params.key_bytes:,} bytes of a new "
+        f"key, a holder {params.opening_bytes:,} to open a sum"
+    )
+    if plan.flooding_slack:
+        line += f"; their answers add at most {plan.flooding_slack:.1g} to δ"
+    return line
 
 
 def _clip_line(plan: Plan) -> str:

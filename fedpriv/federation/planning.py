@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 
 from fedpriv import dp
-from fedpriv.aggregation import Masked, Plain
+from fedpriv.aggregation import Ckks, Masked, Plain
 from fedpriv.crypto import digest
 from fedpriv.data import fingerprint
 from fedpriv.encoding import FixedPoint
 from fedpriv.encoding.packing import packed_size
 from fedpriv.errors import UnsafeParameters
+from fedpriv.federation.adversaries import adversaries
 from fedpriv.federation.banded import FineNoise
 from fedpriv.federation.cohorts import largest_cohort
 from fedpriv.federation.config import Config
 from fedpriv.federation.contribution import Contribution
+from fedpriv.federation.encrypted import ckks_aggregator, flooding_slack, largest_value
 from fedpriv.federation.estimate import measured
-from fedpriv.federation.plan import Adversary, Plan
-from fedpriv.federation.plan_words import together_with
+from fedpriv.federation.plan import Plan
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.secagg import UPDATE, SecAggParams, Vector, round_cost
 
@@ -28,6 +29,9 @@ _SLACK_STEP = 1.0005
 
 _WIDTHS = (32, 40, 48, 56)
 """Moduli that are tried where the configuration names none: whole bytes, the usual one first."""
+
+_ENCRYPTED_WIDTHS = (20, 24, 28, *_WIDTHS)
+"""The same for an encrypted sum, where every bit of a value is sent twice and more."""
 
 _NEXT_TO_FREE = 1.001
 """How much of ε the coupling's slack may cost before a finer grid is taken."""
@@ -52,11 +56,13 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
     grid, noise = _calibrate(config, work, one)
     events = one.events(noise)
     counted = [(events.event(), config.run.rounds)]
-    aggregator = _aggregator(config, grid, noise, noise.clients)
+    largest = largest_value(one, grid, noise, config.run.rounds)
+    aggregator = _aggregator(config, grid, noise, noise.clients, largest)
     smaller = None
     if one.bands and work.dataset.clients % one.bands:
-        smaller = _aggregator(config, grid, noise, noise.clients - 1)
+        smaller = _aggregator(config, grid, noise, noise.clients - 1, largest)
     sent, masks = _traffic(aggregator)
+    epsilon = dp.epsilon_pld(counted, privacy.delta)
     return Plan(
         dataset=work.dataset.fingerprint,
         unit=config.unit,
@@ -71,10 +77,15 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
         grid=grid,
         noise=noise,
         events=events,
-        epsilon_pld=dp.epsilon_pld(counted, privacy.delta),
+        epsilon_pld=epsilon,
         epsilon_rdp=dp.epsilon_rdp(counted, privacy.delta),
         tv_slack=_slack(config, one, noise),
-        adversaries=_adversaries(events, aggregator, config.run.rounds, privacy.delta),
+        flooding_slack=flooding_slack(
+            aggregator.params, config.run.rounds, epsilon=epsilon, delta=privacy.delta
+        )
+        if isinstance(aggregator, Ckks)
+        else 0.0,
+        adversaries=adversaries(events, aggregator, config.run.rounds, privacy.delta),
         bytes_per_client_round=sent,
         masks_per_client=masks,
         insecure=privacy.insecure_seed is not None,
@@ -146,7 +157,9 @@ def _calibrate(config: Config, work: Workplace, one: Contribution) -> tuple[Fixe
         privacy.epsilon, privacy.delta, rate, releases
     )
     ideal = dp.epsilon_pld([(dp.PoissonGaussian(multiplier, rate), releases)], privacy.delta)
-    widths = _WIDTHS if config.secagg.bits is None else (config.secagg.bits,)
+    widths: tuple[int, ...] = _ENCRYPTED_WIDTHS if config.aggregator == "ckks" else _WIDTHS
+    if config.secagg.bits is not None:
+        widths = (config.secagg.bits,)
     for bits in widths:
         try:
             grid, noise = _grid_and_noise(config, work, bits, multiplier, one)
@@ -199,9 +212,12 @@ def _grid_and_noise(
 def _levels(config: Config, clients: int) -> tuple[int, ...]:
     """The numbers of survivors at which noise is removed: none where no shares add up, or none is wanted.
 
-    On a sparse graph the levels could be asked for twice (spec 10.5), and few clients may vanish anyway.
+    On a sparse graph the levels could be asked for twice (spec 10.5), and few clients may vanish anyway;
+    under encryption no secrets are shared that could open them.
     """
-    if config.trust != "distributed" or not config.secagg.remove_excess or _is_sparse(config):
+    if config.trust != "distributed" or not config.secagg.remove_excess:
+        return ()
+    if config.aggregator == "ckks" or _is_sparse(config):
         return ()
     return dp.removal_levels(
         clients=clients,
@@ -210,9 +226,14 @@ def _levels(config: Config, clients: int) -> tuple[int, ...]:
     )
 
 
-def _aggregator(config: Config, grid: FixedPoint, noise: dp.NoisePlan, clients: int) -> Masked | Plain:
-    """The aggregator that the configuration names, with its parameters, for a sum over so many clients."""
+def _aggregator(
+    config: Config, grid: FixedPoint, noise: dp.NoisePlan, clients: int, largest: int
+) -> Masked | Plain | Ckks:
+    """The aggregator that the configuration names, with its parameters, for a sum over so many clients, none
+    of whose values is larger than ``largest``."""
     least = noise.min_survivors
+    if config.aggregator == "ckks":
+        return ckks_aggregator(config, grid, noise, clients, largest)
     if config.aggregator == "plain":
         return Plain(clients, grid.bits, noise.dimension, threshold=least, levels=noise.levels)
     vectors = [Vector(UPDATE, grid.bits, noise.dimension)]
@@ -238,55 +259,15 @@ def _is_sparse(config: Config) -> bool:
     return config.aggregator == "masked" and config.secagg.graph == "sparse"
 
 
-def _traffic(aggregator: Masked | Plain) -> tuple[int, int]:
-    """Bytes that a client sends in a round, prepared ahead where it can be, and masks that it expands."""
+def _traffic(aggregator: Masked | Plain | Ckks) -> tuple[int, int]:
+    """The most bytes that a client sends in a round, prepared ahead where it can be, and masks to expand."""
+    if isinstance(aggregator, Ckks):
+        params = aggregator.params
+        opens = 0 if aggregator.has_authority else params.answer_bytes  # clients that hold the key send both
+        return params.upload_bytes + opens, 0
     if isinstance(aggregator, Plain):
         secret = 32 if aggregator.levels else 0
         return packed_size(aggregator.bits, aggregator.dimension) + secret, 0
     ahead = aggregator.params.complete
     cost = round_cost(aggregator.params, prepared=ahead, prepares=ahead)
     return cost.bytes_sent, cost.client_masks
-
-
-def _adversaries(
-    events: dp.RoundEvents, aggregator: Masked | Plain, rounds: int, delta: float
-) -> tuple[Adversary, ...]:
-    """ε against each onlooker, for the whole run."""
-
-    def against(event: dp.Event | None) -> float | None:
-        try:
-            return None if event is None else dp.epsilon_pld([(event, rounds)], delta)
-        except UnsafeParameters:
-            return None
-
-    noise = events.noise
-    unmasked, recipient, peer = (events.against(who) for who in ("unmasked", "recipient", "peer"))
-    exposed = against(unmasked)
-    if aggregator.hides_updates:
-        server = events.against("server")
-        seen = against(server)
-        what = f"the operator of the server{together_with(noise.max_colluders)}; sees the sums"
-        sparse = isinstance(aggregator, Masked) and not aggregator.params.complete
-        if noise.trust == "distributed" and sparse:
-            what += "; follows the protocol (on a sparse graph one that does not could open smaller sums)"
-        if noise.trust == "central":
-            what = "the operator of the server, who adds the noise and so sees the sums without it"
-    else:
-        server, seen = unmasked, exposed
-        what = "the operator of the server; sees every client's update (aggregator = plain)"
-    return (
-        Adversary("server", what, server, seen),
-        Adversary(
-            "peer",
-            "another client, honest but curious; sees the models and knows its own noise",
-            peer,
-            against(peer),
-        ),
-        Adversary("recipient", "whoever receives the models, and no more", recipient, against(recipient)),
-        Adversary(
-            "unmasked",
-            "whoever sees one client's update with only its own noise: the masks broken, or never used",
-            unmasked,
-            exposed,
-        ),
-    )

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv import dp
-from fedpriv.aggregation import AggregationServer
+from fedpriv.aggregation import AggregationServer, Ckks, KeyHolder
+from fedpriv.ckks.mode import AUTHORITY
 from fedpriv.crypto import SigningKey, digest
 from fedpriv.entropy import Entropy
 from fedpriv.errors import TooFewParties
@@ -23,13 +24,21 @@ from fedpriv.federation.removal import noise_share, surplus
 from fedpriv.federation.traffic import Metered
 from fedpriv.federation.workplace import Workplace
 from fedpriv.secagg import UPDATE, run_in_process
+from fedpriv.secagg.in_process import RoundClient
 
 if TYPE_CHECKING:
     from fedpriv.training import LocalTraining, RecordGradients
 
 __all__ = ["RECORD_SHARE", "RoundLost", "RoundOutcome", "RoundRunner"]
 
-_Parties = tuple[AggregationServer, dict[int, Metered]]
+
+@dataclass(frozen=True, slots=True)
+class _Parties:
+    """The parties of one cohort's sums, clients by their place; ``authority``: who else holds a key."""
+
+    server: AggregationServer
+    clients: dict[int, Metered]
+    authority: dict[int, KeyHolder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ class RoundRunner:
 
     @property
     def roster(self) -> dict[int, bytes]:
-        """The clients' public keys, which every party has from outside the protocol."""
+        """The public keys of clients and key authority, which every party has from outside the protocol."""
         return {client: key.public for client, key in self.keys.items()}
 
     def run(
@@ -107,9 +116,12 @@ class RoundRunner:
         stages, members = self.plan.aggregator.stages, self.plan.members(round_)
         vanishing = {client: stage for client, stage in vanishing.items() if client in members}
         self.work.manifest.restore(self.work.model, parameters)
-        server, clients = self._parties(round_, members)
+        parties = self._parties(round_, members)
+        server, clients = parties.server, parties.clients
         context = self._context(parameters)
         server.open_round(round_, context, prepare=self.plan.prepares and round_ < self.plan.rounds)
+        for holder in parties.authority.values():
+            holder.open_round(round_, context)
         for place, client in enumerate(members, start=1):
             clients[place].open_round(round_, context)
             if stages.index(vanishing.get(client, stages[-1])) >= stages.index("upload"):
@@ -119,7 +131,8 @@ class RoundRunner:
             stages, {members.index(client) + 1: stage for client, stage in vanishing.items()}
         )
         try:
-            total = run_in_process(server, clients, delivery)
+            answering: dict[int, RoundClient] = {**clients, **parties.authority}
+            total = run_in_process(server, answering, delivery)
         except TooFewParties as error:
             if self._banded is not None:
                 self._banded.reset()
@@ -158,6 +171,8 @@ class RoundRunner:
         if members not in self._made:
             aggregator = self.plan.aggregator_of(len(members))
             roster = {place: self.keys[client].public for place, client in enumerate(members, start=1)}
+            if aggregator.has_authority:
+                roster[AUTHORITY] = self.keys[AUTHORITY].public
             run_id = self.run_id
             if self.plan.bands is not None:  # a run of the protocol of its own
                 parts = (client.to_bytes(4, "big") for client in members)
@@ -168,7 +183,11 @@ class RoundRunner:
                 draw = partial(self._draw_level, client)
                 made = aggregator.client(place, run_id, self.keys[client], roster, rand, draw_level=draw)
                 clients[place] = Metered(made)
-            self._made[members] = (aggregator.server(run_id, roster), clients)
+            authority: dict[int, KeyHolder] = {}
+            if isinstance(aggregator, Ckks) and aggregator.has_authority:
+                rand = self.entropy.stream("secagg", round_, AUTHORITY).read
+                authority[AUTHORITY] = aggregator.authority(run_id, self.keys[AUTHORITY], roster, rand)
+            self._made[members] = _Parties(aggregator.server(run_id, roster), clients, authority)
         return self._made[members]
 
     def _draw_level(self, client: int, round_: int) -> bytes:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv import dp
+from fedpriv.ckks.mode import AUTHORITY
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import BudgetExceeded, UnsafeParameters, UsageError
@@ -209,12 +210,14 @@ class _Session:
         return self.run_dir / CHECKPOINT
 
     def _identities(self) -> dict[int, SigningKey]:
-        """A signing key for each simulated client, for this process only: nothing secret reaches the disk."""
+        """A signing key for each simulated client, and for the key authority where there is one.
+
+        For this process only: nothing secret reaches the disk.
+        """
         stream = Entropy(self.config.privacy.insecure_seed).stream("identities")
-        return {
-            client: SigningKey.from_seed(stream.read(32))
-            for client in range(1, self.work.dataset.clients + 1)
-        }
+        clients = range(1, self.work.dataset.clients + 1)
+        authority = (AUTHORITY,) if self.plan.aggregator.has_authority else ()
+        return {party: SigningKey.from_seed(stream.read(32)) for party in (*clients, *authority)}
 
     def _vanishing(self, round_: int) -> dict[int, str]:
         """Which simulated client vanishes in ``round_``, and from which stage on; from the public seed."""

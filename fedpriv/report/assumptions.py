@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fedpriv.report.encryption import Encryption, hides_updates
 from fedpriv.report.history import History
 from fedpriv.report.rundir import RunDirectory
 from fedpriv.report.wording import count, scientific
@@ -102,16 +103,19 @@ def assumptions(rundir: RunDirectory, history: History) -> list[dict[str, str]]:
                 "Their noise is left out of the accounting.",
             )
         )
+    encryption = Encryption.of(plan)
     if trust == "distributed":
-        masked = plan["aggregator"] != "plain"
+        hidden = hides_updates(plan)
         rows.append(
             (
                 "The server sees sums and nothing else.",
-                "asserted" if masked else "violated",
+                "asserted" if hidden else "violated",
                 "Rests on secure aggregation, on the roster of keys having been compared out of band, and on "
                 "standard cryptography."
-                if masked
-                else "Aggregation was plain: the server received each update.",
+                if hidden
+                else "Aggregation was plain: the server received each update."
+                if encryption is None
+                else "With the key of one client the server opens each update.",
             )
         )
         if plan.get("graph") == "sparse":
@@ -122,6 +126,8 @@ def assumptions(rundir: RunDirectory, history: History) -> list[dict[str, str]]:
                     "On a sparse graph of masks one that does not could open sums over fewer clients.",
                 )
             )
+    if encryption is not None and trust != "local":
+        rows += encryption.assumptions(plan["max_colluders"])
     return [{"assumption": a, "status": s, "evidence": e} for a, s, e in rows]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedpriv import dp
+from fedpriv.report.encryption import Encryption
 from fedpriv.report.figures import Figures
 from fedpriv.report.history import History
 from fedpriv.report.rundir import RunDirectory
@@ -122,6 +123,9 @@ def warnings(rundir: RunDirectory, history: History, failures: int) -> list[dict
         found.append(
             ("caution" if plan["trust"] == "local" else "danger", "No secure aggregation was used", text)
         )
+    encryption = Encryption.of(plan)
+    if encryption is not None:
+        found += encryption.warnings(plan["max_colluders"], plan["trust"])
     if run.get("engine") == "simulation":
         found.append(
             (

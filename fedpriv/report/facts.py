@@ -13,6 +13,7 @@ from fedpriv.errors import IntegrityError
 from fedpriv.report.assumptions import assumptions, attestations
 from fedpriv.report.claims import summary, warnings
 from fedpriv.report.crosswalk import crosswalk
+from fedpriv.report.encryption import Encryption
 from fedpriv.report.figures import FALSE_POSITIVE_RATES, Figures, advantage, highest_tpr
 from fedpriv.report.history import History
 from fedpriv.report.rundir import RunDirectory
@@ -24,7 +25,7 @@ REPORT_FORMAT = "fedpriv-report/1"
 
 _PROTOCOLS = {
     "masked": "pairwise masks with Shamir recovery (protocols/secagg/spec.md)",
-    "ckks": "CKKS encryption (protocols/ckks/spec.md)",
+    "ckks": "CKKS encryption; {key} (protocols/ckks/spec.md)",
     "plain": "none: updates reach the server in the clear",
 }
 
@@ -256,12 +257,14 @@ def _decimal(text: object) -> float | None:
 
 
 def _secure_aggregation(rundir: RunDirectory) -> dict[str, Any]:
-    plan = rundir.plan
+    plan, encryption = rundir.plan, Encryption.of(rundir.plan)
+    protocol = _PROTOCOLS.get(plan["aggregator"], plan["aggregator"])
     sizes = [r["bytes_per_client"] for r in rundir.rounds]
     ratios = [r["realised_multiplier"] / plan["noise_multiplier"] for r in rundir.rounds]
     return {
         "used": plan["aggregator"] != "plain",
-        "protocol": _PROTOCOLS.get(plan["aggregator"], plan["aggregator"]),
+        "protocol": protocol if encryption is None else protocol.format(key=encryption.in_words),
+        **({} if encryption is None else {"encryption": encryption.to_dict()}),
         "clients": plan["clients"],
         "threshold": plan["threshold"],
         "min_survivors": plan["min_survivors"],

@@ -12,6 +12,7 @@ __all__ = ["render"]
 
 _LABELS = {
     "server": "Server",
+    "authority": "Key authority",
     "recipient": "Model recipient",
     "unmasked": "Secure aggregation broken",
     "peer": "Another client",

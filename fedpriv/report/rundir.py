@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.report.encryption import Encryption
 
 __all__ = ["RUN_FORMAT", "RunDirectory"]
 
@@ -150,6 +151,7 @@ class RunDirectory:
         if not isinstance(levels, list) or not _counts(levels):
             raise IntegrityError("plan.json: 'levels' are not numbers of survivors")
         _check_people(plan)
+        Encryption.of(plan)
         result = _object(path / "result.json", _RESULT) if (path / "result.json").is_file() else None
         return cls(
             path=path,

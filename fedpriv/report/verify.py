@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from fedpriv.errors import FedprivError, IntegrityError
 from fedpriv.ledger import verify_bundle
 from fedpriv.report.check import Check, Verification
 from fedpriv.report.compare import differences
+from fedpriv.report.encryption import Encryption, hides_updates
 from fedpriv.report.facts import collect
 from fedpriv.report.figures import Figures, recompute
 from fedpriv.report.history import History
@@ -148,11 +150,13 @@ def _round_events(noise: dp.NoisePlan, plan: dict[str, Any]) -> dp.RoundEvents:
 def _event_against(
     events: dp.RoundEvents, plan: dict[str, Any], adversary: dict[str, Any]
 ) -> dp.Event | None:
-    """The event that an adversary sees; without secure aggregation the server sees single updates."""
+    """The event that an adversary sees; a server from which updates are not hidden sees single ones."""
     who = adversary["adversary"]
+    if who == "authority":  # which has the sums, as the server has
+        return events.against("server")
     if who not in get_args(dp.Adversary):
         raise IntegrityError(f"plan.json names an adversary that this version does not know: {who!r}")
-    name: dp.Adversary = "unmasked" if who == "server" and plan["aggregator"] == "plain" else who
+    name: dp.Adversary = "unmasked" if who == "server" and not hides_updates(plan) else who
     return events.against(name)
 
 
@@ -261,6 +265,12 @@ def _epsilons(rundir: RunDirectory, history: History, figures: Figures) -> Itera
     if plan["epsilon"] >= dp.LARGE_EPSILON and not plan.get("allow_large_epsilon", True):
         what = f"it allows ε = {plan['epsilon']:g} without saying that so large a one is meant"
         yield Check("ε planned", "plan.json, allow_large_epsilon", "failed", what)
+    encryption = Encryption.of(plan)
+    if encryption is not None and figures.planned_pld is not None:
+        slack = encryption.derived_slack(figures.planned_pld, plan["rounds"])
+        if not math.isclose(encryption.flooding_slack, slack, rel_tol=1e-4):
+            what = f"it says {encryption.flooding_slack:g}; the plan's parameters give {slack:g}"
+            yield Check("plan", "plan.json, ckks.flooding_slack", "failed", what)
     by_count = {rounds: rdp for rounds, rdp, _ in figures.curve}
     counted = sorted(history.reserved.keys() - history.voided.keys())
     lines = []

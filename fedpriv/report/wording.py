@@ -8,6 +8,7 @@ __all__ = ["adversary", "count", "one_in", "rounded_up", "scientific", "sentence
 
 _ADVERSARIES = {
     "server": "The server",
+    "authority": "The key authority",
     "recipient": "Whoever receives the model",
     "unmasked": "Whoever sees a single update, secure aggregation broken or not used",
     "peer": "Another client",

@@ -12,6 +12,7 @@ LIGHT = (
     "fedpriv.audit",
     "fedpriv",
     "fedpriv.aggregation",
+    "fedpriv.ckks",
     "fedpriv.cli",
     "fedpriv.crypto",
     "fedpriv.data",

@@ -22,6 +22,7 @@ class Promise:
     large_epsilon: bool = False
     guarantee: str = "Whether any [one] record was there changes little."
     insecure: bool = False
+    warning: str | None = None
 
 
 def record(number: int, **changes: object) -> RoundRecord:
@@ -97,6 +98,16 @@ def test_a_large_budget_is_said_before_the_first_round() -> None:
     stream = io.StringIO()
     Plain(stream).started(Promise(), 0)  # type: ignore[arg-type]
     assert "LARGE" not in stream.getvalue()
+
+
+def test_a_shared_key_is_said_before_the_first_round() -> None:
+    said = Promise(warning="SHARED KEY: every client holds it")
+    stream = io.StringIO()
+    Plain(stream).started(said, 0)  # type: ignore[arg-type]
+    assert "SHARED KEY: every client holds it\n" in stream.getvalue()
+    stream = io.StringIO()
+    Live(Console(file=stream, force_terminal=True, width=140)).started(said, 0)  # type: ignore[arg-type]
+    assert "\x1b[1;31mSHARED KEY: every client holds it" in stream.getvalue()
 
 
 def test_a_terminal_gets_the_same_facts() -> None:

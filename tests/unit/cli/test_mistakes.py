@@ -72,7 +72,10 @@ def assert_refused(result: Result, *words: str) -> None:
         (["partition.method=column", "partition.column=site"], ["2", "fewer than the 3"]),
         (["privacy.epsilom=3"], ["`privacy.epsilom` is not a known key", "did you mean `privacy.epsilon`?"]),
         (["unit=client"], ["no record is sampled"]),
-        (["aggregator=ckks"], ["not available in this version"]),
+        (["ckks.mode=threshold"], ["`ckks.mode` is set, and `aggregator` is 'masked'"]),
+        (["aggregator=ckks", "ckks.mode=treshold"], ["did you mean 'threshold'?"]),
+        (["aggregator=ckks", "ckks.mode=threshold", "ckks.threshold=2"], ["allowed: 3 to 4"]),
+        (["aggregator=ckks", "ckks.holders=3"], ["`ckks.holders` is set", "authority"]),
         (["nonsense"], ["'nonsense' is not a setting"]),
     ],
 )

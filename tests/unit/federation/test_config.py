@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fedpriv.errors import ConfigError
+from fedpriv.federation.ckks_rules import committee
 from fedpriv.federation.config import Config, load
 
 MINIMAL = """
@@ -30,6 +31,8 @@ epsilon = 3
 delta = 1e-5
 expected_batch = 64
 """
+
+COMMITTEE = ("aggregator=ckks", "ckks.mode=threshold")
 
 
 @pytest.fixture
@@ -212,7 +215,21 @@ def test_a_missing_table_is_named(file: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "key", "words"),
     [
-        (["aggregator=ckks"], "aggregator", "not available in this version"),
+        (["ckks.mode=threshold"], "ckks.mode", "`aggregator` is 'masked'"),
+        (["aggregator=plain", "ckks.server=malicious"], "ckks.server", "`aggregator` is 'plain'"),
+        (["aggregator=ckks", "partition.clients=2"], "partition.clients", "fewer than the 3"),
+        (["aggregator=ckks", "secagg.min_survivors=2"], "secagg.min_survivors", "allowed: 3 to 8"),
+        (["aggregator=ckks", "secagg.max_colluders=7"], "secagg.max_colluders", "too many for 8 clients"),
+        (["aggregator=ckks", "secagg.graph=sparse"], "secagg.graph", "has no masks"),
+        (["aggregator=ckks", "ckks.holders=5"], "ckks.holders", "has a committee"),
+        (["aggregator=ckks", "ckks.threshold=3"], "ckks.threshold", "has a committee"),
+        (["aggregator=ckks", "ckks.statistical_bits=40"], "ckks.statistical_bits", "has a committee"),
+        (["aggregator=ckks", "ckks.mode=shared-key", "trust=central"], "ckks.mode", "before the server adds"),
+        ([*COMMITTEE, "ckks.holders=9"], "ckks.holders", "more than the 8 clients"),
+        ([*COMMITTEE, "ckks.threshold=3"], "ckks.threshold", "allowed: 4 to 5 with 5 holders"),
+        ([*COMMITTEE, "ckks.threshold=6"], "ckks.threshold", "allowed: 4 to 5 with 5 holders"),
+        ([*COMMITTEE, "ckks.threshold=2", "secagg.max_colluders=2"], "ckks.threshold", "allowed: 4 to 5"),
+        ([*COMMITTEE, "secagg.max_colluders=5"], "secagg.max_colluders", "among 5 holders"),
         (["privacy.records=1000", "privacy.delta=0.001"], "privacy.delta", "too large for 1000 records"),
         (["privacy.records=50"], "privacy.expected_batch", "more than `privacy.records`"),
         (["partition.clients=2"], "partition.clients", "fewer than the 3"),
@@ -234,6 +251,39 @@ def test_keys_that_contradict_each_other(file: Path, overrides: list[str], key: 
     assert error.key == key
     assert words in str(error)
     assert error.hint
+
+
+def test_an_encrypted_sum_is_opened_by_an_authority_unless_it_is_said_otherwise(file: Path) -> None:
+    config = load(file, ["aggregator=ckks"])
+    assert (config.ckks.mode, config.ckks.server, config.ckks.sums_per_key) == ("authority", "malicious", 16)
+    assert [config.min_survivors(n) for n in (3, 4, 8)] == [3, 3, 5]
+    assert load(file, ["aggregator=ckks", "secagg.min_survivors=3"]).min_survivors(8) == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "committee_"),
+    [
+        ([], (5, 4)),
+        (["ckks.server=semi-honest"], (5, 2)),
+        (["ckks.holders=3"], (3, 3)),
+        (["ckks.holders=8", "ckks.threshold=7"], (8, 7)),
+        (["secagg.max_colluders=3"], (5, 5)),
+    ],
+)
+def test_the_threshold_is_the_least_safe_one(
+    file: Path, overrides: list[str], committee_: tuple[int, int]
+) -> None:
+    config = load(file, [*COMMITTEE, *overrides])
+    assert committee(config.ckks, config.secagg, 8) == committee_
+
+
+def test_what_is_written_says_nothing_of_encryption_where_there_is_none(file: Path, tmp_path: Path) -> None:
+    assert "ckks" not in load(file).to_dict()
+    for overrides in (["aggregator=ckks"], [*COMMITTEE, "ckks.holders=4"]):
+        config = load(file, overrides)
+        again = tmp_path / "again.toml"
+        again.write_text(config.to_toml())
+        assert load(again) == config
 
 
 def test_the_suggested_delta_is_accepted(file: Path) -> None:

@@ -29,7 +29,7 @@ def config(**secagg: Any) -> Config:
 
 def aggregator(made: Config) -> Masked:
     noise = dp.NoisePlan("distributed", 419, 400, 5, 3.0, 2**20, 770, 1.0)
-    found = _aggregator(made, GRID, noise, 419)
+    found = _aggregator(made, GRID, noise, 419, GRID.client_bound)
     assert isinstance(found, Masked)
     return found
 
