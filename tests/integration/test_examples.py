@@ -41,6 +41,12 @@ def test_a_private_mean_of_one_s_own(tmp_path: Path) -> None:
     assert 0.0 < float(error[1]) < 0.5 * float(error[2])
 
 
+def test_an_encrypted_sum_that_four_of_five_clients_open(tmp_path: Path) -> None:
+    first, second = call(tmp_path, EXAMPLES / "encrypted_sum.py").splitlines()
+    assert first == "5 clients in the sum, opened by (1, 3, 4, 5), exact: True"
+    assert re.fullmatch(r"each sent \d+ kB, [12]\.\d\d times the values in float32", second)
+
+
 @pytest.mark.slow
 def test_twenty_clients_as_processes_over_sockets(tmp_path: Path) -> None:
     # Client 7 is killed after its upload of round 2, and comes back with its saved state in round 3.
@@ -67,11 +73,12 @@ def test_the_readme_shows_the_examples_as_they_are() -> None:
     blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
     scripts = (EXAMPLES / "library.py").read_text() + (EXAMPLES / "secure_sum.py").read_text()
     scripts += "".join(
-        (EXAMPLES / name).read_text() for name in ("loopback.py", "private_loop.py", "private_trainer.py")
+        (EXAMPLES / name).read_text()
+        for name in ("loopback.py", "private_loop.py", "private_trainer.py", "encrypted_sum.py")
     )
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         for line in block.splitlines():
             code = line.split("  #")[0].strip()
-            for word in re.findall(r"fedpriv\.\w+", code):
+            for word in re.findall(r"(?:fedpriv|ckks|secagg)\.\w+", code):
                 assert word in scripts, line
