@@ -220,7 +220,7 @@ class CkksParams:
         """Bytes with which one holder answers: the sums where t = 1, else parts of the decryption."""
         layout = self.layout
         if self.threshold > 1:
-            return layout.chunks * packed_rows_size(self.ring.primes, self.ring.degree)
+            return self._of_used(layout)
         bits = (layout.base - 1).bit_length()
         last = layout.chunks - 1
         full = last * packed_size(bits, layout.values_per_chunk)

@@ -261,12 +261,12 @@ class Server:
         return True
 
     def _is_spent(self, key: CommitteeKey) -> bool:
-        """Whether a key has opened its sums, or was made without holders that are back by now (CK-10).
+        """Whether a key has opened its sums, or is not with all of a committee (CK-10).
 
         The fewer have a key, the fewer may vanish while a sum is opened.
         """
-        absent = set(self._params.holders) - set(key.signers)
-        return key.opened >= self._params.sums_per_key or bool(absent & key.known_to)
+        partial = self._params.threshold > 1 and key.signers != self._params.holders
+        return key.opened >= self._params.sums_per_key or partial
 
     def _begin_upload(self) -> None:
         key = self._current_key()

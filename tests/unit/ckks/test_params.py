@@ -99,7 +99,7 @@ def test_bytes_are_those_of_a_packed_vector(authority: CkksParams, threshold: Ck
         alone = params.threshold == 1
         assert params.opening_bytes == 10 * second + (first if alone else 0)
         assert replace(params, malicious=False).opening_bytes == second + (first if alone else 0)
-        assert params.answer_bytes == (100_000 * 24 // 8 if alone else second)
+        assert params.answer_bytes == (100_000 * 24 // 8 if alone else first)
         keys = np.zeros((len(params.ring.key_primes), degree), np.uint64)
         assert params.key_bytes == len(pack_rows(keys, params.ring.key_primes))
 
