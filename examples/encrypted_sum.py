@@ -1,7 +1,7 @@
 """An encrypted sum that four of five clients open together, in a pipeline of one's own.
 
-Bytes go in and out of the parties, so any transport can stand where ``run_in_process`` does.  Client 2 vanishes
-before it helps to open the sum.
+Bytes go in and out of the parties, so any transport can stand where ``run_in_process`` does.  Client 2
+vanishes before it helps to open the sum.
 """
 
 import os
@@ -39,7 +39,9 @@ def main() -> None:
 
     exact = np.array_equal(total.values, sum(vectors.values()))
     print(f"{len(total.survivors)} clients in the sum, opened by {total.answered['open']}, exact: {exact}")
-    print(f"each sent {PARAMS.upload_bytes / 1e3:.0f} kB, {PARAMS.wire_ratio:.2f} times the values in float32")
+    print(
+        f"each sent {PARAMS.upload_bytes / 1e3:.0f} kB, {PARAMS.wire_ratio:.2f} times the values in float32"
+    )
 
 
 if __name__ == "__main__":
