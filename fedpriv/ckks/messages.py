@@ -341,7 +341,7 @@ def chunks_per_exchange(params: CkksParams, survivors: int) -> int:
 
 def request_bytes(params: CkksParams) -> int:
     """More than any of the server's messages takes."""
-    holders, subsets = len(params.holders), len(params.subsets)
+    holders, subsets = len(params.holders), params.secrets
     making = holders * (params.key_bytes + 32 * subsets + 256)
     seals = params.clients * (64 * params.layout.chunks + 128)
     opening = max(EXCHANGE_BYTES, (params.clients + 1) * (second_bytes(params) + 16))
@@ -350,7 +350,7 @@ def request_bytes(params: CkksParams) -> int:
 
 def reply_bytes(params: CkksParams) -> int:
     """More than any message of a client or holder takes."""
-    sealed = len(params.holders) * (32 * len(params.subsets) + 128)
+    sealed = len(params.holders) * (32 * params.secrets + 128)
     upload = max(2 * second_bytes(params), 64 * params.layout.chunks)
     opening = max(EXCHANGE_BYTES, second_bytes(params)) + 16 * params.layout.chunks
     return 4096 + max(params.key_bytes, sealed, upload, opening)
