@@ -1,15 +1,12 @@
-"""The messages on the wire: MessagePack maps with a type tag, decoded strictly.
+"""The messages on the wire; their one form is that of `fedpriv.encoding.messages`.
 
-A byte string is a message only if encoding that message gives it back: maps in another order, numbers in
-another width, repeated or unknown keys and trailing bytes are all refused, so every message has one form.
 Polynomials travel as the packed residues of `fedpriv.ckks.wire`; who reads a message checks their length
 before it unpacks them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
@@ -19,7 +16,7 @@ from fedpriv.crypto.aead import OVERHEAD_BYTES
 from fedpriv.crypto.agreement import PUBLIC_BYTES
 from fedpriv.crypto.digest import DIGEST_BYTES
 from fedpriv.crypto.signing import SIGNATURE_BYTES
-from fedpriv.errors import DecodeError
+from fedpriv.encoding.messages import VERSION, Message, check_ascending, decode, encode
 
 __all__ = [
     "EXCHANGE_BYTES",
@@ -55,7 +52,6 @@ __all__ = [
     "second_bytes",
 ]
 
-VERSION = 1
 EXCHANGE_BYTES = 2**24
 """What one exchange of the opening aims to hold: as many chunks as fit, and at least one."""
 
@@ -74,8 +70,6 @@ Sealed = Annotated[bytes, msgspec.Meta(min_length=OVERHEAD_BYTES)]
 Polynomial = bytes
 """Packed residues, row after row; the reader checks the length."""
 
-_T = TypeVar("_T")
-
 
 class SignedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A public key with the signatures of those that saw it made.
@@ -89,8 +83,8 @@ class SignedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signatures: tuple[tuple[PartyId, Signature], ...]
 
     def __post_init__(self) -> None:
-        _check_ascending(self.members)
-        _check_ascending(signer for signer, _ in self.signatures)
+        check_ascending(self.members)
+        check_ascending(signer for signer, _ in self.signatures)
 
 
 class Seal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,21 +109,6 @@ class OpenChunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_l
     seconds: tuple[Polynomial, ...]
 
 
-class Message(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
-    """What all messages have: the session identifier that both sides compute, and the protocol version."""
-
-    session: Digest
-    version: int = VERSION
-
-    def __post_init__(self) -> None:
-        if self.version != VERSION:
-            raise ValueError(f"protocol version {self.version}; this side speaks version {VERSION}")
-
-    def __repr__(self) -> str:
-        """The type only: payloads are long, and some are sealed secrets."""
-        return f"<{type(self).__name__}>"
-
-
 class AdvertiseRequest(Message, frozen=True, kw_only=True, tag="advertise-request"):
     """Server to holder: begin to make key ``number``."""
 
@@ -152,7 +131,7 @@ class DealRequest(Message, frozen=True, kw_only=True, tag="deal-request"):
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(holder for holder, _, _ in self.keys)
+        check_ascending(holder for holder, _, _ in self.keys)
 
 
 class DealReply(Message, frozen=True, kw_only=True, tag="deal-reply"):
@@ -163,7 +142,7 @@ class DealReply(Message, frozen=True, kw_only=True, tag="deal-reply"):
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(destination for destination, _ in self.shares)
+        check_ascending(destination for destination, _ in self.shares)
 
 
 class CommitRequest(Message, frozen=True, kw_only=True, tag="commit-request"):
@@ -178,8 +157,8 @@ class CommitRequest(Message, frozen=True, kw_only=True, tag="commit-request"):
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(self.members)
-        _check_ascending(source for source, _ in self.shares)
+        check_ascending(self.members)
+        check_ascending(source for source, _ in self.shares)
 
 
 class CommitReply(Message, frozen=True, kw_only=True, tag="commit-reply"):
@@ -198,7 +177,7 @@ class RevealRequest(Message, frozen=True, kw_only=True, tag="reveal-request"):
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(holder for holder, _, _ in self.commitments)
+        check_ascending(holder for holder, _, _ in self.commitments)
 
 
 class RevealReply(Message, frozen=True, kw_only=True, tag="reveal-reply"):
@@ -216,7 +195,7 @@ class ConfirmRequest(Message, frozen=True, kw_only=True, tag="confirm-request"):
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(holder for holder, _ in self.parts)
+        check_ascending(holder for holder, _ in self.parts)
 
 
 class ConfirmReply(Message, frozen=True, kw_only=True, tag="confirm-reply"):
@@ -299,18 +278,13 @@ _REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
-def encode(message: Message) -> bytes:
-    """The one byte string of a message."""
-    return msgspec.msgpack.encode(message)
-
-
 def decode_request(data: bytes, params: CkksParams) -> Request:
     """The server's message that ``data`` is.
 
     Raises:
         DecodeError: it is none, it is not in its one form, or it is longer than any can be.
     """
-    return _decode(_REQUESTS, data, request_bytes(params))
+    return decode(_REQUESTS, data, request_bytes(params))
 
 
 def decode_reply(data: bytes, params: CkksParams) -> Reply:
@@ -319,7 +293,7 @@ def decode_reply(data: bytes, params: CkksParams) -> Reply:
     Raises:
         DecodeError: it is none, it is not in its one form, or it is longer than any can be.
     """
-    return _decode(_REPLIES, data, reply_bytes(params))
+    return decode(_REPLIES, data, reply_bytes(params))
 
 
 def first_bytes(params: CkksParams, chunk: int) -> int:
@@ -354,25 +328,3 @@ def reply_bytes(params: CkksParams) -> int:
     upload = max(2 * second_bytes(params), 64 * params.layout.chunks)
     opening = max(EXCHANGE_BYTES, second_bytes(params)) + 16 * params.layout.chunks
     return 4096 + max(params.key_bytes, sealed, upload, opening)
-
-
-def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes, limit: int) -> _T:
-    if not isinstance(data, bytes):
-        raise DecodeError(f"A message is bytes, not {type(data).__name__}.")
-    if len(data) > limit:
-        raise DecodeError(f"A message of {len(data)} bytes is longer than any of this session, {limit}.")
-    try:
-        message = decoder.decode(data)
-    except (ValueError, RecursionError) as fault:
-        raise DecodeError(f"Not a message of the protocol: {fault}") from None
-    if msgspec.msgpack.encode(message) != data:
-        raise DecodeError("A message is not in its canonical form.")
-    return message
-
-
-def _check_ascending(parties: Iterable[int]) -> None:
-    last = -1
-    for party in parties:
-        if party <= last:
-            raise ValueError("parties not in ascending order, or one named twice")
-        last = party

@@ -1,12 +1,7 @@
-"""The messages on the wire: MessagePack maps with a type tag, decoded strictly.
-
-A byte string is a message only if encoding that message gives it back: maps in another order, numbers in
-another width, repeated or unknown keys and trailing bytes are all refused, so every message has one form.
-"""
+"""The messages on the wire; their one form is that of `fedpriv.encoding.messages`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -17,6 +12,7 @@ from fedpriv.crypto.digest import DIGEST_BYTES
 from fedpriv.crypto.field import ELEMENT_BYTES
 from fedpriv.crypto.merkle import path_length
 from fedpriv.crypto.signing import SIGNATURE_BYTES
+from fedpriv.encoding.messages import VERSION, Message, check_ascending, decode, encode
 from fedpriv.errors import DecodeError
 from fedpriv.secagg.levels import MAX_LEVELS
 from fedpriv.secagg.params import MAX_CLIENTS, SecAggParams
@@ -47,7 +43,6 @@ __all__ = [
     "sealed_bytes",
 ]
 
-VERSION = 1
 SEALED_BYTES = 2 * ELEMENT_BYTES + OVERHEAD_BYTES
 """Sealed shares without levels; see `sealed_bytes`."""
 
@@ -98,22 +93,7 @@ class View(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     paths: tuple[bytes, ...]
 
     def __post_init__(self) -> None:
-        _check_ascending(bundle.client for bundle in self.bundles)
-
-
-class Message(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
-    """What all messages have: the session identifier that both sides compute, and the protocol version."""
-
-    session: Digest
-    version: int = VERSION
-
-    def __post_init__(self) -> None:
-        if self.version != VERSION:
-            raise ValueError(f"protocol version {self.version}; this side speaks version {VERSION}")
-
-    def __repr__(self) -> str:
-        """The type only: payloads may be shares of secrets."""
-        return f"<{type(self).__name__}>"
+        check_ascending(bundle.client for bundle in self.bundles)
 
 
 class AdvertiseRequest(Message, frozen=True, kw_only=True, tag="advertise-request"):
@@ -141,7 +121,7 @@ class ShareReply(Message, frozen=True, kw_only=True, tag="share-reply"):
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(destination for destination, _ in self.shares)
+        check_ascending(destination for destination, _ in self.shares)
 
 
 class UploadRequest(Message, frozen=True, kw_only=True, tag="upload-request"):
@@ -159,8 +139,8 @@ class UploadRequest(Message, frozen=True, kw_only=True, tag="upload-request"):
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(source for source, _ in self.shares)
-        _check_ascending(source for source, _ in self.early)
+        check_ascending(source for source, _ in self.shares)
+        check_ascending(source for source, _ in self.early)
 
 
 class UploadHeader(Message, frozen=True, kw_only=True, tag="upload-header"):
@@ -176,7 +156,7 @@ class UploadHeader(Message, frozen=True, kw_only=True, tag="upload-header"):
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(destination for destination, _ in self.shares)
+        check_ascending(destination for destination, _ in self.shares)
 
 
 class UploadPart(Message, frozen=True, kw_only=True, tag="upload-part"):
@@ -198,7 +178,7 @@ class ConsistencyRequest(Message, frozen=True, kw_only=True, tag="consistency-re
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(client for client, _ in self.uploads)
+        check_ascending(client for client, _ in self.uploads)
 
 
 class ConsistencyReply(Message, frozen=True, kw_only=True, tag="consistency-reply"):
@@ -221,7 +201,7 @@ class UnmaskRequest(Message, frozen=True, kw_only=True, tag="unmask-request"):
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(signer for signer, _ in self.signatures)
+        check_ascending(signer for signer, _ in self.signatures)
 
 
 class UnmaskReply(Message, frozen=True, kw_only=True, tag="unmask-reply"):
@@ -236,7 +216,7 @@ class UnmaskReply(Message, frozen=True, kw_only=True, tag="unmask-reply"):
 
     def __post_init__(self) -> None:
         Message.__post_init__(self)
-        _check_ascending(owner for owner, _, _ in self.shares)
+        check_ascending(owner for owner, _, _ in self.shares)
         if not all(len(share) in _REVEALED[kind] for _, kind, share in self.shares):
             raise ValueError("a share of another length")
 
@@ -246,11 +226,6 @@ Reply = AdvertiseReply | ShareReply | UploadHeader | UploadPart | ConsistencyRep
 
 _REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
-
-
-def encode(message: Message) -> bytes:
-    """The one byte string of a message."""
-    return msgspec.msgpack.encode(message)
 
 
 def decode_request(data: bytes, params: SecAggParams) -> Request:
@@ -284,16 +259,7 @@ def sealed_bytes(params: SecAggParams) -> int:
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes, limit: int, params: SecAggParams) -> _T:
-    if not isinstance(data, bytes):
-        raise DecodeError(f"A message is bytes, not {type(data).__name__}.")
-    if len(data) > limit:
-        raise DecodeError(f"A message of {len(data)} bytes is longer than any of this session, {limit}.")
-    try:
-        message = decoder.decode(data)
-    except (ValueError, RecursionError) as fault:
-        raise DecodeError(f"Not a message of the protocol: {fault}") from None
-    if msgspec.msgpack.encode(message) != data:
-        raise DecodeError("A message is not in its canonical form.")
+    message = decode(decoder, data, limit)
     if not _fits(message, params):
         raise DecodeError("A message has the fields of a session with other levels.")
     return message
@@ -317,11 +283,3 @@ def _fits(message: object, params: SecAggParams) -> bool:
     return all(len(box) == size for _, box in sealed) and all(
         bundle is None or (bundle.level_commitment is None) == (not params.levels) for bundle in bundles
     )
-
-
-def _check_ascending(ids: Iterable[int]) -> None:
-    last = 0
-    for identifier in ids:
-        if identifier <= last:
-            raise ValueError("clients not in ascending order, or one named twice")
-        last = identifier
