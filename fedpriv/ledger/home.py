@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fedpriv.crypto import SigningKey
 from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.ledger.durable import put_in_place
 from fedpriv.ledger.ledger import Ledger
 
 __all__ = ["home", "now", "open_ledger"]
@@ -44,25 +46,29 @@ def open_ledger(path: Path | None = None) -> Ledger:
 def _signing_key(path: Path) -> SigningKey:
     """Read the ledger's key, or make one from the operating system's entropy; never overwrite."""
     try:
-        seed = path.read_bytes()
-    except FileNotFoundError:
-        seed = os.urandom(_SEED_BYTES)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:  # another process was faster: its key is the one
-            return _signing_key(path)
-        except OSError as error:
-            raise UsageError(
-                f"the ledger's key {path} cannot be written: {error.strerror}",
-                hint="set FEDPRIV_HOME or [budget] ledger to a place that can be written",
-            ) from None
-        with os.fdopen(handle, "wb") as file:
-            file.write(seed)
-            file.flush()
-            os.fsync(file.fileno())
+        if not path.exists():
+            _make_key(path)
+        seed = path.read_bytes()  # where another process was faster, its key is the one
+    except OSError as error:
+        raise UsageError(
+            f"the ledger's key {path} cannot be read or made: {error.strerror}",
+            hint="give this user access to it, or set FEDPRIV_HOME or [budget] ledger to another place",
+        ) from None
     if len(seed) != _SEED_BYTES:
         raise IntegrityError(
             f"the ledger's key {path} has {len(seed)} bytes, not {_SEED_BYTES}",
             hint="restore it from a backup; without it the ledger can be read but not continued",
         )
     return SigningKey.from_seed(seed)
+
+
+def _make_key(path: Path) -> None:
+    """A new key with mode 0600, whole or not at all: half a key would lock its owner out."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    fresh = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(os.urandom(_SEED_BYTES))
+        put_in_place(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import Final
 
 from fedpriv.crypto import SigningKey
 from fedpriv.dp import Event, event_to_dict
-from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.errors import FedprivError, IntegrityError, UsageError
 from fedpriv.ledger.body import (
     MAX_ROUNDS,
     MAX_SEQ,
@@ -296,26 +296,29 @@ class Ledger:
     def _chain(self, dataset: str) -> Chain:
         """The state of a data set after every committed row; rows new to this process are checked."""
         chain = self._chains.get(dataset) or Chain(dataset)
-        rows = self._store.rows(dataset, max(chain.length - 1, 0))
-        if chain.length:
-            if not rows or rows[0].hash != chain.head:
-                raise IntegrityError(
-                    f"Row {chain.length - 1} of data set {dataset} changed while the ledger was open.",
-                    hint=_CHANGED,
-                )
-            rows = rows[1:]
         try:
+            rows = self._store.rows(dataset, max(chain.length - 1, 0))
+            if chain.length:
+                if not rows or rows[0].hash != chain.head:
+                    raise IntegrityError(
+                        f"Row {chain.length - 1} of data set {dataset} changed while the ledger was open."
+                    )
+                rows = rows[1:]
             for row in rows:
+                chain.extend(row)  # first: a signer that was damaged is no other signer
                 self._check_signer(row)
-                chain.extend(row)
             # Each hash covers the one before it, so the last signature speaks for all rows.
             if rows and not rows[-1].signature_holds():
                 raise IntegrityError(
                     f"The signature of row {rows[-1].seq} of data set {dataset} does not hold."
                 )
-        except IntegrityError as error:
+        except FedprivError as error:
             self._chains.pop(dataset, None)
-            error.hint = error.hint or _CHANGED
+            if isinstance(error, IntegrityError) and str(self._store.path) not in str(error):
+                raise IntegrityError(
+                    f"The ledger {self._store.path} is not as it was written: {error}",
+                    hint=error.hint or _CHANGED,
+                ) from error
             raise
         if chain.length:
             self._chains[dataset] = chain

@@ -12,6 +12,7 @@ from typing import Final
 
 from fedpriv.errors import FedprivError, IntegrityError, UsageError
 from fedpriv.ledger.body import parse_body
+from fedpriv.ledger.durable import put_in_place
 from fedpriv.ledger.rows import Row
 
 __all__ = ["Store"]
@@ -59,7 +60,8 @@ class Store:
     """Rows in a file: what was appended before `transaction` returned is there after a crash.
 
     A missing file is created whole, with mode 0600, or not at all: a file that exists and holds no ledger is
-    always an error, so that a truncated one cannot pass for a new one.
+    always an error, so that a truncated one cannot pass for a new one.  At rest every row is in the file
+    itself and SQLite's log is empty: what SQLite cannot read at the end of a log, it drops without a word.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -72,6 +74,7 @@ class Store:
         try:
             with self._translated():
                 self._check_contents()
+                self._empty_log()
         except FedprivError:
             self._connection.close()
             raise
@@ -92,6 +95,7 @@ class Store:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            self._empty_log()
 
     def append(self, row: Row) -> None:
         """Write ``row`` within a `transaction`."""
@@ -152,6 +156,19 @@ class Store:
         if mode != "wal":
             raise _damaged(self.path)
 
+    def _empty_log(self) -> None:
+        """Bring the committed rows from the log into the file, and cut the log to nothing.
+
+        They are durable in the log already.  Where another process reads or writes just now, the log is left
+        to the next one that writes or opens; where the disk refuses, the next row will say so.
+        """
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            with suppress(sqlite3.OperationalError):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         with _translated(self.path):
@@ -179,9 +196,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _create(path: Path) -> None:
     """Make an empty ledger beside ``path`` and give it its name in one step, unless another was faster."""
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):  # Path.is_dir raises where a folder may not be entered
         raise UsageError(
-            f"The ledger {path} cannot be created: the folder {path.parent} does not exist.",
+            f"The ledger {path} cannot be created: the folder {path.parent} does not exist or is closed to "
+            "this user.",
             hint="Create the folder, or choose another place for the ledger.",
         )
     try:
@@ -198,24 +216,12 @@ def _create(path: Path) -> None:
                 connection.execute("PRAGMA journal_mode = WAL")
             finally:
                 connection.close()
-        _sync(fresh)
-        with suppress(FileExistsError):
-            os.link(fresh, path)
-        _sync(path.parent)
+        put_in_place(fresh, path)
     except OSError as error:
         raise _unwritable(path, error.strerror) from error
     finally:
         for leftover in (fresh, Path(f"{name}-wal"), Path(f"{name}-shm")):
             leftover.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Bring a file, or a folder's list of names, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _check_file(path: Path) -> None:
@@ -263,6 +269,14 @@ def _unwritable(path: Path, reason: str | None) -> UsageError:
     )
 
 
+def _disk_refused(path: Path, what: str) -> UsageError:
+    return UsageError(
+        f"The ledger {path} cannot be written: {what}.",
+        hint="Make room on its disk, or find out what is wrong with it, and try again; no row that the "
+        "ledger answered is lost.",
+    )
+
+
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours, by its result code."""
@@ -270,6 +284,8 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.ProgrammingError as error:
         raise UsageError(f"The ledger {path} was closed.", hint="Open it again.") from error
+    except UnicodeDecodeError as error:  # what sqlite3 raises where its own error quotes damaged text
+        raise _damaged(path) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -277,12 +293,10 @@ def _translated(path: Path) -> Iterator[None]:
                 f"The ledger {path} was in use by another process for {BUSY_SECONDS:.0f} seconds.",
                 hint="Wait until the other process ends, then try again.",
             ) from error
-        if code in (
-            sqlite3.SQLITE_READONLY,
-            sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_FULL,
-            sqlite3.SQLITE_IOERR,
-            sqlite3.SQLITE_PERM,
-        ):
+        if code == sqlite3.SQLITE_FULL:
+            raise _disk_refused(path, "its disk is full") from error
+        if code == sqlite3.SQLITE_IOERR:
+            raise _disk_refused(path, "the disk refused to read or write") from error
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             raise _unwritable(path, str(error)) from error
         raise _damaged(path) from error

@@ -150,3 +150,80 @@ def test_a_failing_clock_writes_nothing(path: Path, signer: SigningKey, dataset:
             ledger.set_budget(dataset, "reviews", 3.0, 1e-5)
         assert ledger.rows(dataset) == []
         assert ledger.datasets() == []
+
+
+def test_at_rest_a_copy_of_the_one_file_is_the_whole_ledger(
+    path: Path, tmp_path: Path, signer: SigningKey, clock: Clock, dataset: str, event: PoissonGaussian
+) -> None:
+    copy = tmp_path / "copy.db"
+    with Ledger.open(path, signer, clock) as ledger:
+        ledger.set_budget(dataset, "reviews", 3.0, 1e-5)
+        ledger.plan("a", dataset, event=event, rounds=10, details={})
+        for number in range(3):
+            ledger.reserve("a", number)
+            copy.write_bytes(path.read_bytes())
+            with Ledger.open(copy, signer, clock) as copied:
+                assert copied.rows(dataset) == ledger.rows(dataset)
+
+
+def test_rows_are_answered_while_another_process_reads(
+    path: Path, ledger: Ledger, signer: SigningKey, clock: Clock, dataset: str
+) -> None:
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM entries").fetchall()
+    ledger.set_budget(dataset, "reviews", 3.0, 1e-5)
+    ledger.set_budget(dataset, "reviews", 4.0, 1e-5)
+    assert path.with_name(f"{path.name}-wal").stat().st_size > 0
+    reader.close()
+    ledger.set_budget(dataset, "reviews", 5.0, 1e-5)
+    assert path.with_name(f"{path.name}-wal").stat().st_size == 0
+
+
+def test_a_damaged_declaration_that_is_not_even_text_is_refused(
+    path: Path, signer: SigningKey, clock: Clock
+) -> None:
+    Ledger.open(path, signer, clock).close()
+    content = path.read_bytes()
+    assert content.count(b"CREATE TRIGGER") == 3
+    path.write_bytes(content.replace(b"CREATE TRIGGER", b"CREATE TRIGG\xd4R"))
+    with pytest.raises(IntegrityError, match="damaged"):
+        Ledger.open(path, signer, clock)
+
+
+def test_a_changed_row_is_refused_with_the_name_of_the_file(
+    path: Path, signer: SigningKey, clock: Clock, dataset: str
+) -> None:
+    with Ledger.open(path, signer, clock) as ledger:
+        ledger.set_budget(dataset, "reviews", 3.0, 1e-5)
+    path.write_bytes(path.read_bytes().replace(b'"reviews"', b'"reviewz"'))
+    with pytest.raises(IntegrityError, match=r"ledger\.db is not as it was written: Row 0 ") as caught:
+        Ledger.open(path, signer, clock)
+    assert caught.value.hint
+
+
+def test_a_damaged_signer_is_damage_and_not_another_signer(
+    path: Path, signer: SigningKey, clock: Clock, dataset: str
+) -> None:
+    with Ledger.open(path, signer, clock) as ledger:
+        ledger.set_budget(dataset, "reviews", 3.0, 1e-5)
+    path.write_bytes(path.read_bytes().replace(signer.public, bytes(32)))
+    with pytest.raises(IntegrityError, match="hash does not fit"):
+        Ledger.open(path, signer, clock)
+
+
+def test_a_full_disk_is_told_from_a_missing_permission(path: Path, ledger: Ledger, dataset: str) -> None:
+    connection = ledger._store._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def fill() -> None:
+        for _ in range(100):
+            ledger.set_budget(dataset, "reviews" * 30, 3.0, 1e-5)
+
+    with pytest.raises(UsageError, match="its disk is full") as caught:
+        fill()
+    assert "Make room" in caught.value.hint
+    answered = ledger.rows(dataset)
+    connection.execute("PRAGMA max_page_count = 1000000")
+    assert ledger.set_budget(dataset, "reviews", 3.0, 1e-5).seq == len(answered)
