@@ -6,11 +6,11 @@ The pipeline is that of ``examples/quickstart/fedpriv.toml`` (its model, adapter
 and epsilon) on a tenth of its films.  In ``sampled`` a record is in each of ten rounds with a probability of
 a quarter; in ``whole`` it is in one round, for certain, which hides a canary least.  Half of the canaries, by
 a coin each, are records of some silo: sampled, quantised and masked like all others.  The auditor sees the
-released sums, and knows the other records, as the guarantee allows.
+released sums, and knows the other records, as the guarantee allows: what ``fedpriv audit`` does.
 
-The lower bound on epsilon must not pass what the plan claims.  In a build whose clients leave the noise out
-it must; else this audit would not notice.  Either failure ends in exit status 1.  ``gaussian`` is a check of
-the method on one noisy sum whose epsilon is known.
+The audit must not refute what the plan claims.  In a build whose clients leave the noise out it must; else
+this audit would not notice.  Either failure ends in exit status 1.  ``gaussian`` is a check of the method on
+one noisy sum whose epsilon is known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import platform
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv import load_config
-from fedpriv.audit import CAUTION, Audit, Canaries, CanaryGradients, audit, gaussian_delta
-from fedpriv.crypto import Keystream, SigningKey
+from fedpriv.audit import CAUTION, Canaries, ClaimAudit, TradeOff, gaussian_delta, try_claim
+from fedpriv.crypto import Keystream
 from fedpriv.entropy import Entropy
+from fedpriv.federation.auditing import judge
+from fedpriv.federation.listening import listen
 from fedpriv.federation.planning import make_plan
-from fedpriv.federation.round import RECORD_SHARE, RoundOutcome, RoundRunner
+from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.workplace import prepare
-from fedpriv.training import RecordGradients, ServerOptimizer
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "examples" / "quickstart" / "fedpriv.toml"
@@ -69,53 +69,30 @@ def run(scenario: str, canaries: int, noisy: bool, folder: str) -> dict[str, obj
     config = load_config(CONFIG, overrides)
     work = prepare(config)
     plan = make_plan(config, work)
-    records = len(work.dataset.train)
-    placed = Canaries.draw(canaries, work.manifest.size, plan.grid.clip, Entropy().stream("canaries").words)
-    real = RecordGradients(
-        work.model,
-        work.task,
-        work.manifest,
-        clip=plan.grid.clip * RECORD_SHARE,
-        micro_batch=config.training.micro_batch,
-    )
-    gradients = CanaryGradients(real, placed, records)
-    shards = placed.join(work.dataset.shards, records)
-    runner = (RoundRunner if noisy else WithoutNoise)(
-        work=replace(work, dataset=replace(work.dataset, shards=shards)),
-        plan=plan,
+    heard = listen(
+        work,
+        plan,
+        canaries=canaries,
+        rounds=rounds,
         entropy=Entropy(),
-        gradients=gradients,
-        run_id=bytes(16),
-        keys={
-            client: SigningKey.from_seed(Entropy().stream("identities").read(32))
-            for client in range(1, len(shards) + 1)
-        },
+        build=RoundRunner if noisy else WithoutNoise,
     )
-    optimizer = ServerOptimizer(config.server.optimizer, learning_rate=config.server.learning_rate)
-    parameters = work.manifest.flatten(work.model)
-    total = np.zeros(work.manifest.size)
-    for round_ in range(1, rounds + 1):
-        outcome = runner.run(round_, parameters, {})
-        assert isinstance(outcome, RoundOutcome)
-        total += outcome.gradient * plan.expected_batch
-        parameters = optimizer.step(parameters, outcome.gradient)
-    scores = placed.scores(total - gradients.background)
-    found = audit(scores, placed.included, delta=plan.delta)
+    found, scores, included = judge(plan, heard), heard.by_name["total"], heard.canaries.included
     return {
         "scenario": scenario,
         "noise": noisy,
         "claimed": plan.epsilon_pld,
         "expected": "not refuted" if noisy else "refuted",
-        "as_expected": found.refutes(plan.epsilon_pld) is not noisy,
+        "as_expected": found.refuted is not noisy,
         "rounds": rounds,
         "sampling_rate": plan.sampling_rate,
         "noise_multiplier": plan.noise.noise_multiplier if noisy else 0.0,
         "dimension": work.manifest.size,
-        "records": records,
-        "canaries_drawn": gradients.taken,
-        "score_mean_in": float(scores[placed.included].mean()),
-        "score_mean_out": float(scores[~placed.included].mean()),
-        "score_std_out": float(scores[~placed.included].std()),
+        "records": len(work.dataset.train),
+        "canaries_in": int(included.sum()),
+        "score_mean_in": float(scores[included].mean()),
+        "score_mean_out": float(scores[~included].mean()),
+        "score_std_out": float(scores[~included].std()),
         **figures(found),
         "seconds": time.perf_counter() - started,
     }
@@ -131,13 +108,19 @@ def gaussian(canaries: int, dimension: int, multiplier: float, delta: float, see
     true = 0.0
     while gaussian_delta(1.0 / multiplier, true) > delta:
         true += 1e-3
-    found = audit(placed.scores(total), placed.included, delta=delta)
+    found = try_claim(
+        {"total": placed.scores(total)},
+        placed.included,
+        claimed=true,
+        delta=delta,
+        curve=TradeOff.of(lambda epsilon: gaussian_delta(1.0 / multiplier, epsilon)),
+    )
     return {
         "scenario": "gaussian",
         "noise": True,
         "claimed": true,
         "expected": "not refuted",
-        "as_expected": not found.refutes(true),
+        "as_expected": not found.refuted,
         "rounds": 1,
         "sampling_rate": 1.0,
         "noise_multiplier": multiplier,
@@ -147,16 +130,17 @@ def gaussian(canaries: int, dimension: int, multiplier: float, delta: float, see
     }
 
 
-def figures(found: Audit) -> dict[str, object]:
+def figures(found: ClaimAudit) -> dict[str, object]:
     """The audit's own figures."""
     return {
         "canaries": found.canaries,
         "delta": found.delta,
         "confidence": found.confidence,
+        "score": found.score,
+        "guesses": [found.right, found.guesses],
+        "chance_under_claim": found.chance,
         "lower_bound": found.any_mechanism.epsilon,
-        "guesses": [found.any_mechanism.right, found.any_mechanism.guesses],
         "gaussian_estimate": found.gaussian.epsilon,
-        "gaussian_guesses": [found.gaussian.right, found.gaussian.guesses],
     }
 
 
@@ -168,14 +152,18 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=RESULTS, help="write the figures here")
     options = parser.parse_args()
     rows: list[dict[str, object]] = []
-    print(f"{'scenario':<10} {'noise':>6} {'claimed':>8} {'at least':>9} {'guesses':>10} {'if Gaussian':>12}")
+    print(
+        f"{'scenario':<10} {'noise':>6} {'claimed':>8} {'guesses':>10} {'chance':>8} {'at least':>9}"
+        f" {'if Gaussian':>12}"
+    )
 
     def show(row: dict[str, object]) -> None:
         rows.append(row)
         right, guesses = row["guesses"]  # type: ignore[misc]
         print(
             f"{row['scenario']:<10} {row['noise_multiplier']:>6.2f} {row['claimed']:>8.2f}"
-            f" {row['lower_bound']:>9.2f} {f'{right}/{guesses}':>10} {row['gaussian_estimate']:>12.2f}"
+            f" {f'{right}/{guesses}':>10} {row['chance_under_claim']:>8.2g} {row['lower_bound']:>9.2f}"
+            f" {row['gaussian_estimate']:>12.2f}"
             f"   {row['expected'] if row['as_expected'] else 'NOT ' + str(row['expected'])}",
             flush=True,
         )

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fedpriv.cli.account import account
+from fedpriv.cli.audit import audit
 from fedpriv.cli.budget import budget
 from fedpriv.cli.ckks import ckks
 from fedpriv.cli.init import init
@@ -56,5 +57,5 @@ def main() -> None:
     """Fine-tune one model over data that nobody may see, and prove afterwards what was revealed."""
 
 
-for _command in (init, plan, run, report, verify, account, budget, keys, secagg, ckks):
+for _command in (init, plan, run, report, verify, audit, account, budget, keys, secagg, ckks):
     main.add_command(_command)

@@ -11,6 +11,7 @@ from typing import Any
 from fedpriv import dp
 from fedpriv.errors import IntegrityError
 from fedpriv.report.assumptions import assumptions, attestations
+from fedpriv.report.audited import empirical_audit
 from fedpriv.report.claims import summary, warnings
 from fedpriv.report.crosswalk import crosswalk
 from fedpriv.report.encryption import Encryption
@@ -50,12 +51,7 @@ def collect(
         "secure_aggregation": _secure_aggregation(rundir),
         "accesses_not_accounted": _accesses(rundir),
         "operational_risk": _operational_risk(rundir, figures),
-        "empirical_audit": {
-            "run": False,
-            "text": "Not run. No attack was tried against this model. The figures above "
-            "are bounds that follow from "
-            "the mechanism, not measurements, and a future attack that fails would not be proof of privacy.",
-        },
+        "empirical_audit": empirical_audit(rundir),
         "utility": _utility(rundir),
         "attestations": attestations(rundir),
         "crosswalk": _crosswalk(rundir, history, figures),

@@ -17,6 +17,7 @@ from typing import Any, get_args
 from fedpriv import dp
 from fedpriv.errors import FedprivError, IntegrityError
 from fedpriv.ledger import verify_bundle
+from fedpriv.report.audited import audit_checks
 from fedpriv.report.check import Check, Verification
 from fedpriv.report.compare import differences
 from fedpriv.report.encryption import Encryption, hides_updates
@@ -92,6 +93,7 @@ def examine(rundir: RunDirectory, *, curve: bool = True) -> Findings:
         checks.append(Check("ε recomputed", "ledger.json, plan.json", "failed", str(error)))
     checks += _result(rundir, history)
     checks += _adapter(rundir, history)
+    checks += audit_checks(rundir, history)
     return Findings(rundir, history, figures, tuple(checks))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedpriv.audit import Canaries, CanaryGradients
+from fedpriv.audit import LOUDNESS, Canaries, CanaryGradients
 from fedpriv.crypto import Keystream
 from fedpriv.encoding import FixedPoint
 from fedpriv.errors import UsageError
@@ -102,3 +102,32 @@ def test_canaries_that_cannot_be_are_refused(count: int, dimension: int, clip: f
 def test_a_sum_of_another_length_is_refused() -> None:
     with pytest.raises(UsageError, match="coordinates"):
         drawn().scores(np.zeros(4095))
+
+
+def test_a_loud_row_is_clipped_by_the_runs_own_clip() -> None:
+    class Nobody:
+        def clipped(self, encoded: Any, indices: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+            return iter(())
+
+    canaries = drawn(count=3)
+    seen: list[float] = []
+
+    def clip_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.extend(np.linalg.norm(rows.astype(np.float64), axis=1))
+        return rows / np.float32(LOUDNESS)
+
+    rows = list(CanaryGradients(Nobody(), canaries, 10, clip_rows=clip_rows).clipped(None, [10, 12]))
+    assert seen == pytest.approx([LOUDNESS * 0.7] * 2, rel=1e-6)
+    assert np.concatenate(rows) == pytest.approx(canaries.rows([0, 2]), rel=1e-6)
+
+
+def test_canaries_are_told_apart_exactly_where_there_is_room() -> None:
+    canaries = drawn(count=200, dimension=4096)
+    counts = np.vstack([canaries.included * 3.0, canaries.included * 1.0])
+    sums = [row @ canaries.rows(np.arange(200)).astype(np.float64) for row in counts]
+    scores = np.array([canaries.scores(total) for total in sums])
+    assert np.abs(scores - counts).max() > 0.1  # what the neighbours have in one's direction
+    assert np.abs(canaries.separated(scores) - counts).max() < 1e-5
+    crowded = drawn(count=200, dimension=400)
+    few = np.ones((1, 200))
+    assert crowded.separated(few) is few

@@ -42,7 +42,9 @@ def test_help_answers_and_loads_nothing_heavy() -> None:
     assert "Commands:" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["init", "plan", "run", "report", "verify", "budget", "keys", "secagg"])
+@pytest.mark.parametrize(
+    "command", ["init", "plan", "run", "audit", "report", "verify", "budget", "keys", "secagg", "ckks"]
+)
 def test_every_command_has_help(command: str) -> None:
     result = call(command, "--help")
     assert result.exit_code == 0

@@ -1,0 +1,131 @@
+"""Rounds of a plan with canaries among the clients' records, and what an auditor hears in the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpriv.audit import Canaries, CanaryGradients
+from fedpriv.ckks.mode import AUTHORITY
+from fedpriv.crypto import SigningKey
+from fedpriv.entropy import Entropy
+from fedpriv.errors import TooFewParties
+from fedpriv.federation.plan import Plan
+from fedpriv.federation.round import RECORD_SHARE, RoundLost, RoundRunner
+from fedpriv.federation.workplace import Workplace
+
+if TYPE_CHECKING:
+    from fedpriv.training import RecordGradients
+    from fedpriv.training.planted import PlantedGradients
+
+__all__ = ["Build", "Heard", "listen"]
+
+Build = Callable[..., RoundRunner]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the auditor has after a run: the canaries, and what the sums said of each.
+
+    Attributes:
+        scores: float64, shape (rounds, m): each round's sum, less the other records, along each canary.
+        moved: float64, shape (d,): the sum of all released sums, in model units.
+        background: float64, shape (d,): what the other records put into it.
+    """
+
+    canaries: Canaries
+    scores: NDArray[np.float64]
+    moved: NDArray[np.float64]
+    background: NDArray[np.float64]
+
+    @property
+    def by_name(self) -> dict[str, NDArray[np.float64]]:
+        """The scores to guess from: the total over the rounds, and how much it varies from round to round.
+
+        The second hears what the first is deaf to: noise that is the same in every round cancels between
+        two of them, and a canary that was drawn in some rounds does not.
+        """
+        names = {"total": self.scores.sum(axis=0)}
+        if len(self.scores) > 1:
+            names["variation"] = self.scores.var(axis=0)
+        return names
+
+    @property
+    def cosines(self) -> NDArray[np.float64]:
+        """Cosines of the included canaries with the movement less the other records, shape (k,)."""
+        own = self.moved - self.background
+        norm = float(np.linalg.norm(own)) or 1.0
+        along = self.canaries.scores(own)[self.canaries.included]
+        return np.asarray(along * (self.canaries.clip / norm))
+
+
+def listen(
+    work: Workplace,
+    plan: Plan,
+    *,
+    canaries: int,
+    rounds: int,
+    entropy: Entropy,
+    build: Build = RoundRunner,
+    gradients: PlantedGradients | None = None,
+) -> Heard:
+    """Run ``rounds`` rounds with canaries among the clients' records, and listen to the sums.
+
+    ``build`` and ``gradients`` are what a run is made of; others than the usual ones are for broken runs that
+    an audit should notice.
+
+    Raises:
+        TooFewParties: a round ended without a sum.
+    """
+    from fedpriv.training import ServerOptimizer
+    from fedpriv.training.planted import PlantedGradients
+
+    config, records = work.config, len(work.dataset.train)
+    placed = Canaries.draw(canaries, work.manifest.size, plan.grid.clip, entropy.stream("canaries").words)
+    real = gradients or PlantedGradients(
+        work.model,
+        work.task,
+        work.manifest,
+        clip=plan.grid.clip * RECORD_SHARE,
+        micro_batch=config.training.micro_batch,
+        engine=config.training.engine,
+    )
+    planted = CanaryGradients(real, placed, records, clip_rows=real.clip_rows)
+    shards = placed.join(work.dataset.shards, records)
+    identities = entropy.stream("identities")
+    parties = (*range(1, len(shards) + 1), *((AUTHORITY,) if plan.aggregator.has_authority else ()))
+    runner = build(
+        work=replace(work, dataset=replace(work.dataset, shards=shards)),
+        plan=plan,
+        entropy=entropy,
+        gradients=cast("RecordGradients", planted),
+        run_id=identities.read(16),
+        keys={party: SigningKey.from_seed(identities.read(32)) for party in parties},
+    )
+    server = config.server
+    optimizer = ServerOptimizer(
+        server.optimizer,
+        learning_rate=server.learning_rate,
+        momentum=server.momentum,
+        beta1=server.beta1,
+        beta2=server.beta2,
+    )
+    start = parameters = work.manifest.flatten(work.model)
+    moved, scores = np.zeros(work.manifest.size), []
+    try:
+        for round_ in range(1, rounds + 1):
+            before = planted.background.copy()
+            outcome = runner.run(round_, parameters, {})
+            if isinstance(outcome, RoundLost):
+                raise TooFewParties(f"round {round_} of the audit ended without a sum: {outcome.reason}")
+            released = outcome.gradient * plan.expected_batch
+            scores.append(placed.scores(released - (planted.background - before)))
+            moved += released
+            parameters = optimizer.step(parameters, outcome.gradient)
+    finally:
+        work.manifest.restore(work.model, start)
+    return Heard(placed, placed.separated(np.array(scores)), moved, planted.background)
