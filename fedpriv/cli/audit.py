@@ -129,6 +129,7 @@ def _membership(found: dict[str, Any] | None) -> list[tuple[str, str]]:
     low, high = found["tpr_interval"]
     what = (
         f"AUC {found['auc']:.3f}; {found['tpr']:.1%} of the members ({low:.1%} to {high:.1%}) at "
-        f"{found['fpr']:.0%} false accusations, where {found['tpr_allowed']:.1%} are allowed"
+        f"{found['fpr']:.0%} false accusations, where {found['tpr_allowed']:.1%} are allowed; computed from "
+        "the training records without noise, so guard it as you guard them"
     )
     return [("by loss", what)]

@@ -15,7 +15,7 @@ from fedpriv.report.check import Check
 from fedpriv.report.history import History
 from fedpriv.report.rundir import RunDirectory
 
-__all__ = ["AUDIT", "audit_checks", "empirical_audit"]
+__all__ = ["AUDIT", "audit_checks", "empirical_audit", "read_audit"]
 
 AUDIT: Final = "audit.json"
 
@@ -56,7 +56,7 @@ _SHOWN: Final = tuple(key for key in _SHAPE if key not in {"config_digest", "pla
 def empirical_audit(rundir: RunDirectory) -> dict[str, Any]:
     """The section: that there was no audit, or its figures, verdict and caution."""
     try:
-        found = _read(rundir)
+        found = read_audit(rundir)
     except IntegrityError as error:  # a failed check says it as well
         return {"run": False, "text": f"An audit's file is there and is not one that can be shown: {error}."}
     if found is None:
@@ -77,7 +77,7 @@ def empirical_audit(rundir: RunDirectory) -> dict[str, Any]:
 def audit_checks(rundir: RunDirectory, history: History) -> Iterator[Check]:
     """Whether ``audit.json`` is of this run, says what its own figures say, and found no contradiction."""
     try:
-        found = _read(rundir)
+        found = read_audit(rundir)
     except IntegrityError as error:
         yield Check("audit", AUDIT, "failed", str(error))
         return
@@ -117,8 +117,12 @@ def _faults(rundir: RunDirectory, history: History, found: dict[str, Any]) -> It
         yield "verdict", f"it says {found['verdict']!r}, which does not follow from its own figures"
 
 
-def _read(rundir: RunDirectory) -> dict[str, Any] | None:
-    """The file, checked for shape; None where there is none."""
+def read_audit(rundir: RunDirectory) -> dict[str, Any] | None:
+    """The result of an audit, checked for shape; None where there is none.
+
+    Raises:
+        IntegrityError: the file is not one.
+    """
     path = rundir.path / AUDIT
     if not path.is_file():
         return None

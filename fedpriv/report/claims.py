@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedpriv import dp
+from fedpriv.report.accesses import accesses
 from fedpriv.report.encryption import Encryption
 from fedpriv.report.figures import Figures
 from fedpriv.report.history import History
@@ -207,9 +208,9 @@ def summary(
 
 def _left_out(rundir: RunDirectory) -> list[dict[str, str]]:
     """The box's line about section 9, where that section has something to say."""
-    accesses = len(rundir.result["accesses_not_accounted"]) if rundir.result else 0
+    kinds = len(accesses(rundir))
     found = {
         "what": "Other accesses",
-        "text": f"{count(accesses, 'kind')} outside the accounting: section 9.",
+        "text": f"{count(kinds, 'kind')} outside the accounting: section 9.",
     }
-    return [found] if accesses else []
+    return [found] if kinds else []

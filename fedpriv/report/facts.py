@@ -10,6 +10,7 @@ from typing import Any
 
 from fedpriv import dp
 from fedpriv.errors import IntegrityError
+from fedpriv.report.accesses import accesses
 from fedpriv.report.assumptions import assumptions, attestations
 from fedpriv.report.audited import empirical_audit
 from fedpriv.report.claims import summary, warnings
@@ -278,7 +279,7 @@ def _secure_aggregation(rundir: RunDirectory) -> dict[str, Any]:
 def _accesses(rundir: RunDirectory) -> list[str]:
     if rundir.result is None:
         return ["Not recorded: the run has not written its result."]
-    return [str(access) for access in rundir.result["accesses_not_accounted"]]
+    return accesses(rundir)
 
 
 def _operational_risk(rundir: RunDirectory, figures: Figures) -> dict[str, Any]:

@@ -69,6 +69,21 @@ def change(run_dir: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def test_a_membership_test_is_an_access_that_is_not_accounted_for(audited: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(audited, run_dir)
+    told = {}
+    for membership in (True, False):
+        facts = json.loads((run_dir / "audit.json").read_text())
+        if not membership:
+            (run_dir / "audit.json").write_text(json.dumps(facts | {"membership": None}))
+        report = json.loads(write(run_dir, formats=["json"])["json"].read_text())
+        told[membership] = report["accesses_not_accounted"]
+    (extra,) = set(told[True]) - set(told[False])
+    assert "membership test" in extra
+    assert "without noise" in extra
+
+
 def test_its_figures_verdict_and_caution_are_shown_and_it_verifies(copy: Path) -> None:
     pages = write(copy)
     section = json.loads(pages["json"].read_text())["empirical_audit"]
