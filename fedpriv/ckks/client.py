@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.ckks.holder import Holder
-from fedpriv.ckks.messages import Seal, UploadChunk, UploadRequest, UploadSeal, decode_request, encode
+from fedpriv.ckks.messages import Seal, UploadChunk, UploadRequest, UploadSeal, encode
 from fedpriv.ckks.params import CkksParams
 from fedpriv.ckks.ring import Ring
 from fedpriv.ckks.signed_key import EncryptionKey, read_key
@@ -155,13 +155,7 @@ class Client:
             In each case nothing has changed, and the right message is still answered; but see `Holder` on
             CK-4.
         """
-        message = decode_request(request, self._params)
-        if message.session != self._run.session:
-            raise ProtocolViolation(
-                "The server's message belongs to another session.",
-                clause="CK-17",
-                hint="The server runs with other parameters, another roster or another run than this client.",
-            )
+        message = self._run.request(request)
         if isinstance(message, UploadRequest):
             return self._upload(message)
         if self._holder is None:

@@ -28,7 +28,6 @@ from fedpriv.ckks.messages import (
     Request,
     Seal,
     UploadRequest,
-    decode_request,
     encode,
 )
 from fedpriv.ckks.modular import add
@@ -150,14 +149,7 @@ class Holder:
             In each case nothing has changed, and the right message is still answered; but after CK-4 the
             key is forgotten, for how often it fails says something of the key.
         """
-        message = decode_request(request, self._params)
-        if message.session != self._run.session:
-            raise ProtocolViolation(
-                "The server's message belongs to another session.",
-                clause="CK-17",
-                hint="The server runs with other parameters, another roster or another run than this holder.",
-            )
-        return self.answer(message)
+        return self.answer(self._run.request(request))
 
     def answer(self, message: Request) -> Iterator[bytes]:
         """Answer a message that was decoded, and is of this session."""

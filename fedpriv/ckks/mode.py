@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from fedpriv.ckks.security import MAX_HOLDERS, MAX_SUBSETS, subsets_of
+from fedpriv.encoding.ranges import check_range
 from fedpriv.errors import UnsafeParameters, UsageError
 
-__all__ = ["AUTHORITY", "Mode", "check_committee", "check_range", "default_holders", "least_threshold"]
+__all__ = ["AUTHORITY", "Mode", "check_committee", "default_holders", "least_threshold"]
 
 Mode = Literal["authority", "threshold", "shared-key"]
 
@@ -91,15 +92,3 @@ def check_committee(
             f"{MAX_SUBSETS}.",
             hint="Take fewer holders, or a threshold nearer to their number.",
         )
-
-
-def check_range(name: str, value: Any, least: int, most: int) -> None:
-    """Refuse what is no whole number from ``least`` to ``most``.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"{name} is a whole number, not {type(value).__name__}.")
-    if not least <= value <= most:
-        raise UsageError(f"{name} is {value}, which does not lie in {least}..{most}.")

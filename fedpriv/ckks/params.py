@@ -13,7 +13,6 @@ from fedpriv.ckks.mode import (
     AUTHORITY,
     Mode,
     check_committee,
-    check_range,
     default_holders,
     least_threshold,
 )
@@ -22,6 +21,7 @@ from fedpriv.ckks.ring_params import RingParams
 from fedpriv.ckks.wire import packed_rows_size
 from fedpriv.crypto.digest import canonical_json
 from fedpriv.encoding.packing import packed_size
+from fedpriv.encoding.ranges import check_range
 from fedpriv.errors import UnsafeParameters, UsageError
 
 __all__ = ["AUTHORITY", "MAX_CLIENTS", "CkksParams", "Mode", "least_threshold"]

@@ -1,12 +1,12 @@
 """How large the noise of a sum may become, how much flooding hides it, and what failing costs.
 
-protocols/ckks/parameters.md argues for each rule.  All of it is whole-number arithmetic, rounded to the safe
+protocols/ckks/parameters.md argues for each rule.  All rules are whole-number arithmetic, rounded to the safe
 side, so that every party comes to the same answer about the same parameters.
 """
 
 from __future__ import annotations
 
-from math import comb, isqrt
+from math import comb, exp, isqrt, ldexp, sqrt
 from typing import Final
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ROOM_BITS",
     "coefficients_of_key",
     "flood_variance",
+    "flooding_slack",
     "least_noise_prime",
     "least_special_prime",
     "secret_square_norm",
@@ -112,6 +113,20 @@ def flood_variance(variance: int, coefficients: int, statistical_bits: int) -> i
     True
     """
     return -(-441 * variance * coefficients * (1 << 2 * statistical_bits) // 1600)
+
+
+def flooding_slack(statistical_bits: int, sums: int, sums_per_key: int, epsilon: float) -> float:
+    """What the answers of a committee add to δ where the sums alone are (ε, δ)-private.
+
+    The divergence between the answers and what follows from the sums adds up over the sums, whatever the keys
+    they fall under (spec, section 7): Q sums are within 2^-s, so R sums within 2^-s √(R / Q), and that adds
+    (1 + e^ε) times as much to δ.
+
+    >>> flooding_slack(30, 64, 16, 0.0) == 4 * 2.0**-30
+    True
+    """
+    distance = ldexp(sqrt(sums / sums_per_key), -statistical_bits)
+    return (1.0 + exp(min(epsilon, 700.0))) * distance
 
 
 def tail_square(coefficients: int) -> int:

@@ -9,11 +9,11 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedpriv.ckks.messages import MAX_NUMBER, VERSION, Seal
+from fedpriv.ckks.messages import MAX_NUMBER, VERSION, Request, Seal, decode_request
 from fedpriv.ckks.params import CkksParams
 from fedpriv.crypto.digest import digest, frame
 from fedpriv.crypto.signing import PUBLIC_BYTES, SigningKey, verify
-from fedpriv.errors import UsageError
+from fedpriv.errors import ProtocolViolation, UsageError
 
 __all__ = [
     "ADVERTISE_DOMAIN",
@@ -86,6 +86,22 @@ class Run:
     def signed_by(self, party: int, domain: str, statement: bytes, signature: bytes) -> bool:
         """Whether a party of the roster signed this; false for one that is not in it."""
         return party in self.roster and verify(self.roster[party], domain, statement, signature)
+
+    def request(self, data: bytes) -> Request:
+        """The server's message that ``data`` is.
+
+        Raises:
+            DecodeError: it is none.
+            ProtocolViolation: CK-17, it belongs to another session.
+        """
+        message = decode_request(data, self.params)
+        if message.session != self.session:
+            raise ProtocolViolation(
+                "The server's message belongs to another session.",
+                clause="CK-17",
+                hint="The server runs with other parameters, another roster or another run than this party.",
+            )
+        return message
 
     def is_client(self, party: int) -> bool:
         """Whether a number is one of 1..n."""

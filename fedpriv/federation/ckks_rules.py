@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from fedpriv.ckks.mode import least_threshold
+from fedpriv.ckks.mode import default_holders, least_threshold
 from fedpriv.errors import ConfigError
 from fedpriv.federation.config_tables import Ckks, SecAgg
 
 __all__ = ["check_ckks", "committee"]
-
-_COMMITTEE = 5
-"""Holders of a shared key where the configuration names no number."""
 
 
 def check_ckks(trust: str, aggregator: str, secagg: SecAgg, ckks: Ckks) -> None:
@@ -55,7 +52,7 @@ def committee(ckks: Ckks, secagg: SecAgg, clients: int) -> tuple[int, int]:
     Raises:
         ConfigError: naming the key to change.
     """
-    holders, colluders = ckks.holders or min(_COMMITTEE, clients), secagg.max_colluders
+    holders, colluders = ckks.holders or len(default_holders("threshold", clients)), secagg.max_colluders
     if holders > clients:
         raise ConfigError(
             f"`ckks.holders` is {holders}, more than the {clients} clients that could hold the key",

@@ -6,7 +6,7 @@ import math
 
 from fedpriv import dp
 from fedpriv.aggregation import Ckks
-from fedpriv.ckks import CkksParams
+from fedpriv.ckks import CkksParams, security
 from fedpriv.encoding import FixedPoint
 from fedpriv.encoding.scale import noise_tail
 from fedpriv.errors import UnsafeParameters
@@ -79,18 +79,14 @@ def ckks_aggregator(config: Config, grid: FixedPoint, noise: dp.NoisePlan, clien
 def flooding_slack(params: CkksParams, rounds: int, *, epsilon: float, delta: float) -> float:
     """What the answers of a key's holders add to δ over a run, because flooding hides them statistically.
 
-    The divergence between the answers and what follows from the sums adds up over the rounds, whatever the
-    keys they fall under (protocols/ckks/spec.md, section 7): Q sums are within 2^-s, so R sums are within
-    2^-s √(R / Q) of a view that is (ε, δ)-private, and that adds (1 + e^ε) times as much to δ.  Zero where
-    sums are opened exactly.
+    Zero where sums are opened exactly; else :func:`fedpriv.ckks.security.flooding_slack`.
 
     Raises:
         UnsafeParameters: it is more than a tenth of δ.
     """
     if params.mode != "threshold":
         return 0.0
-    distance = 2.0**-params.statistical_bits * math.sqrt(rounds / params.sums_per_key)
-    slack = (1.0 + math.exp(min(epsilon, 700.0))) * distance
+    slack = security.flooding_slack(params.statistical_bits, rounds, params.sums_per_key, epsilon)
     if slack > _SLACK_SHARE * delta:
         more = math.ceil(math.log2(slack / (_SLACK_SHARE * delta)))
         raise UnsafeParameters(

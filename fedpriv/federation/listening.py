@@ -14,13 +14,13 @@ from fedpriv.ckks.mode import AUTHORITY
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import TooFewParties
+from fedpriv.federation.local_work import learner
 from fedpriv.federation.plan import Plan
-from fedpriv.federation.round import RECORD_SHARE, RoundLost, RoundRunner
+from fedpriv.federation.round import RoundLost, RoundRunner
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:
     from fedpriv.training import RecordGradients
-    from fedpriv.training.planted import PlantedGradients
 
 __all__ = ["Build", "Heard", "listen"]
 
@@ -71,7 +71,7 @@ def listen(
     rounds: int,
     entropy: Entropy,
     build: Build = RoundRunner,
-    gradients: PlantedGradients | None = None,
+    gradients: RecordGradients | None = None,
 ) -> Heard:
     """Run ``rounds`` rounds with canaries among the clients' records, and listen to the sums.
 
@@ -81,19 +81,9 @@ def listen(
     Raises:
         TooFewParties: a round ended without a sum.
     """
-    from fedpriv.training import ServerOptimizer
-    from fedpriv.training.planted import PlantedGradients
-
-    config, records = work.config, len(work.dataset.train)
+    records = len(work.dataset.train)
     placed = Canaries.draw(canaries, work.manifest.size, plan.grid.clip, entropy.stream("canaries").words)
-    real = gradients or PlantedGradients(
-        work.model,
-        work.task,
-        work.manifest,
-        clip=plan.grid.clip * RECORD_SHARE,
-        micro_batch=config.training.micro_batch,
-        engine=config.training.engine,
-    )
+    real = gradients or cast("RecordGradients", learner(work, plan))
     planted = CanaryGradients(real, placed, records, clip_rows=real.clip_rows)
     shards = placed.join(work.dataset.shards, records)
     identities = entropy.stream("identities")
@@ -106,14 +96,7 @@ def listen(
         run_id=identities.read(16),
         keys={party: SigningKey.from_seed(identities.read(32)) for party in parties},
     )
-    server = config.server
-    optimizer = ServerOptimizer(
-        server.optimizer,
-        learning_rate=server.learning_rate,
-        momentum=server.momentum,
-        beta1=server.beta1,
-        beta2=server.beta2,
-    )
+    optimizer = work.optimizer()
     start = parameters = work.manifest.flatten(work.model)
     moved, scores = np.zeros(work.manifest.size), []
     try:

@@ -101,20 +101,11 @@ class _Session:
 
     def go(self, resume: bool) -> RunResult:
         """Start or resume, run the rounds that are left, finish."""
-        from fedpriv.training import ServerOptimizer
-
         checkpoint, run_id = (again if resume else begin)(
             self.config, self.run_dir, self.work, self.plan, self.ledger
         )
         self.observer.started(self.plan, checkpoint.round)
-        server = self.config.server
-        optimizer = ServerOptimizer(
-            server.optimizer,
-            learning_rate=server.learning_rate,
-            momentum=server.momentum,
-            beta1=server.beta1,
-            beta2=server.beta2,
-        )
+        optimizer = self.work.optimizer()
         if checkpoint.optimizer:
             optimizer.load_state_dict(checkpoint.optimizer)
         runner = RoundRunner(

@@ -15,7 +15,7 @@ from fedpriv.federation.config import Config
 
 if TYPE_CHECKING:
     from fedpriv.peft import Manifest, PeftSpec
-    from fedpriv.training import Encoded, SequenceClassification
+    from fedpriv.training import Encoded, SequenceClassification, ServerOptimizer
 
 __all__ = ["DataSet", "Workplace", "load_data", "prepare"]
 
@@ -54,6 +54,19 @@ class Workplace:
     def model(self) -> Any:
         """The model, its trained parameters attached."""
         return self.task.model
+
+    def optimizer(self) -> ServerOptimizer:
+        """The server's optimiser, before its first step."""
+        from fedpriv.training import ServerOptimizer
+
+        server = self.config.server
+        return ServerOptimizer(
+            server.optimizer,
+            learning_rate=server.learning_rate,
+            momentum=server.momentum,
+            beta1=server.beta1,
+            beta2=server.beta2,
+        )
 
 
 def load_data(config: Config) -> DataSet:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast, get_args
 
+from fedpriv.ckks.security import flooding_slack
 from fedpriv.errors import IntegrityError
 
 __all__ = ["Encryption", "hides_updates"]
@@ -87,12 +87,10 @@ class Encryption:
         }[self.mode]
 
     def derived_slack(self, epsilon: float, rounds: int) -> float:
-        """What flooding adds to δ by its definition (protocols/ckks/spec.md, section 7): Q sums are within
-        2^-s, so R sums within 2^-s √(R / Q) of a view that is (ε, δ)-private."""
+        """What flooding adds to δ, recomputed; 0 where sums are opened exactly."""
         if self.statistical_bits is None:
             return 0.0
-        distance = math.ldexp(math.sqrt(rounds / self.sums_per_key), -self.statistical_bits)
-        return (1.0 + math.exp(min(epsilon, 700.0))) * distance
+        return flooding_slack(self.statistical_bits, rounds, self.sums_per_key, epsilon)
 
     def warnings(self, colluders: int, trust: str) -> list[_Row]:
         """What a reader must know first: level, title, text."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Literal
 
+from fedpriv.encoding.ranges import check_range
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.secagg.hypergeometric import log_choose, log_exceeds
-from fedpriv.secagg.vectors import check_range
 
 __all__ = [
     "MAX_CLIENTS",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.crypto.digest import frame
+from fedpriv.encoding.ranges import check_range
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.secagg import members
 from fedpriv.secagg.graph_parameters import (
@@ -21,7 +22,7 @@ from fedpriv.secagg.graph_parameters import (
     log_disconnected,
 )
 from fedpriv.secagg.levels import check_levels, level_of
-from fedpriv.secagg.vectors import Vector, check_range, check_vectors, in_order
+from fedpriv.secagg.vectors import Vector, check_vectors, in_order
 
 __all__ = [
     "GRINDING_BITS",

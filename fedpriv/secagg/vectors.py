@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fedpriv.crypto.digest import frame
 from fedpriv.encoding.packing import MAX_BITS, packed_size
+from fedpriv.encoding.ranges import check_range
 from fedpriv.errors import UnsafeParameters, UsageError
 
-__all__ = ["MAX_VECTORS", "PART_VALUES", "UPDATE", "Vector", "check_range", "check_vectors", "in_order"]
+__all__ = ["MAX_VECTORS", "PART_VALUES", "UPDATE", "Vector", "check_vectors", "in_order"]
 
 MAX_DIMENSION = 2**31 - 1
 MAX_VECTORS = 16
@@ -117,15 +117,3 @@ def check_vectors(vectors: tuple[Vector, ...]) -> None:
     names = [vector.name for vector in vectors]
     if not 1 <= len(names) <= MAX_VECTORS or names != sorted(set(names)):
         raise UsageError(f"A session has 1 to {MAX_VECTORS} vectors, each with a name of its own, in order.")
-
-
-def check_range(name: str, value: Any, least: int, most: int) -> None:
-    """Refuse what is no whole number from ``least`` to ``most``.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"{name} is a whole number, not {type(value).__name__}.")
-    if not least <= value <= most:
-        raise UsageError(f"{name} is {value}, which does not lie in {least}..{most}.")

@@ -101,6 +101,13 @@ class RecordGradients:
         construction."""
         self._frozen.verify(self.model)
 
+    def clip_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows from elsewhere, float32, shape (b, manifest.size), clipped as records' are; an auditor's
+        canaries come through here.  The argument stays as it is."""
+        import torch
+
+        return self._clip(torch.from_numpy(np.array(rows, dtype=np.float32)))
+
     def _clip(self, gradients: torch.Tensor) -> NDArray[np.float32]:
         """Scales rows in place; norms in float64, which no float32 coordinate can overflow."""
         import torch

