@@ -31,9 +31,9 @@ from fedpriv import load_config
 from fedpriv.audit import CAUTION, Canaries, ClaimAudit, TradeOff, gaussian_delta, try_claim
 from fedpriv.crypto import Keystream
 from fedpriv.entropy import Entropy
-from fedpriv.federation.auditing import judge
-from fedpriv.federation.listening import listen
-from fedpriv.federation.planning import make_plan
+from fedpriv.federation.auditing.audit import judge
+from fedpriv.federation.auditing.listening import listen
+from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.workplace import prepare
 

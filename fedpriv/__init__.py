@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedpriv.federation.config import Config as Config
     from fedpriv.federation.config import load as load_config
-    from fedpriv.federation.plan import Plan as Plan
-    from fedpriv.federation.planning import make_plan as make_plan
+    from fedpriv.federation.planning.make import make_plan as make_plan
+    from fedpriv.federation.planning.plan import Plan as Plan
     from fedpriv.federation.run import run as run
     from fedpriv.private import Budget as Budget
     from fedpriv.private import make_private as make_private
@@ -39,9 +39,9 @@ _HOMES = {
     "Budget": ("fedpriv.private", "Budget"),
     "Config": ("fedpriv.federation.config", "Config"),
     "PerRecordGradients": ("fedpriv.training.per_record", "PerRecordGradients"),
-    "Plan": ("fedpriv.federation.plan", "Plan"),
+    "Plan": ("fedpriv.federation.planning.plan", "Plan"),
     "load_config": ("fedpriv.federation.config", "load"),
-    "make_plan": ("fedpriv.federation.planning", "make_plan"),
+    "make_plan": ("fedpriv.federation.planning.make", "make_plan"),
     "make_private": ("fedpriv.private", "make_private"),
     "run": ("fedpriv.federation.run", "run"),
     "secure_sum": ("fedpriv.secagg", "secure_sum"),

@@ -46,7 +46,7 @@ def audit(
     """
     run_dir = target if target.is_dir() else None
     settings = _settings(target, run_dir, base, overrides)
-    from fedpriv.federation.auditing import audit_run, check_canaries, write_audit
+    from fedpriv.federation.auditing.audit import audit_run, check_canaries, write_audit
 
     check_canaries(canaries, settings.privacy.delta)
 
@@ -72,7 +72,7 @@ def audit(
 def _settings(target: Path, run_dir: Path | None, base: Path | None, overrides: tuple[str, ...]) -> Config:
     """The configuration to audit; of a run it is the run's own, word for word."""
     from fedpriv.federation.config import Config, load
-    from fedpriv.federation.config_text import parse_toml
+    from fedpriv.federation.config.text import parse_toml
 
     if run_dir is None:
         if not target.exists() and not target.suffix:

@@ -29,7 +29,7 @@ from fedpriv.cli.tables import print_table
 
 if TYPE_CHECKING:
     from fedpriv.federation.observer import RoundRecord, RunResult
-    from fedpriv.federation.plan import Plan
+    from fedpriv.federation.planning.plan import Plan
 
 __all__ = ["Display", "observer", "print_budgets", "print_pairs", "quiet_libraries"]
 

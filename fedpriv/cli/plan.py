@@ -30,8 +30,8 @@ def plan(ctx: click.Context, config: Path, overrides: tuple[str, ...], as_json: 
     from fedpriv.cli.tables import print_frontier
 
     quiet_libraries()
-    from fedpriv.federation.allowance import check_allowance
-    from fedpriv.federation.planning import make_plan
+    from fedpriv.federation.planning.allowance import check_allowance
+    from fedpriv.federation.planning.make import make_plan
 
     made = make_plan(settings, measure=True)
     problems = list(made.problems)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from fedpriv.federation.plan import Plan
+    from fedpriv.federation.planning.plan import Plan
 
 __all__ = ["print_frontier", "print_table"]
 

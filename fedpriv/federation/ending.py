@@ -14,7 +14,7 @@ from fedpriv.federation.checkpoint import read_json, read_lines, write_json
 from fedpriv.federation.config import Config
 from fedpriv.federation.facts import accesses
 from fedpriv.federation.observer import RunResult
-from fedpriv.federation.plan import Plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace
 from fedpriv.ledger import Ledger
 from fedpriv.ledger.home import now

@@ -6,7 +6,7 @@ from importlib import metadata
 from typing import Any
 
 from fedpriv.aggregation import Ckks
-from fedpriv.federation.plan import Plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace
 
 __all__ = ["accesses", "run_facts"]

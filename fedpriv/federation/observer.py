@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from fedpriv.federation.plan import Plan
+    from fedpriv.federation.planning.plan import Plan
 
 __all__ = ["RoundRecord", "RunObserver", "RunResult", "Silent"]
 

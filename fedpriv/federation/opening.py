@@ -7,7 +7,6 @@ import secrets
 from pathlib import Path
 
 from fedpriv.errors import IntegrityError, UsageError
-from fedpriv.federation.allowance import check_allowance, first_budget
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
     Checkpoint,
@@ -18,7 +17,8 @@ from fedpriv.federation.checkpoint import (
     write_json,
 )
 from fedpriv.federation.config import Config
-from fedpriv.federation.plan import Plan
+from fedpriv.federation.planning.allowance import check_allowance, first_budget
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace
 from fedpriv.ledger import Ledger, check_unit
 from fedpriv.ledger.home import now

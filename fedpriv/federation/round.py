@@ -17,11 +17,11 @@ from fedpriv.crypto import SigningKey, digest
 from fedpriv.entropy import Entropy
 from fedpriv.errors import TooFewParties
 from fedpriv.federation.banded import BandedRelease
-from fedpriv.federation.local_work import LocalWork, local_work
-from fedpriv.federation.plan import Noisy, Plan
-from fedpriv.federation.record_work import RECORD_SHARE
+from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.removal import noise_share, surplus
 from fedpriv.federation.traffic import Metered
+from fedpriv.federation.work.local_work import LocalWork, local_work
+from fedpriv.federation.work.record_work import RECORD_SHARE
 from fedpriv.federation.workplace import Workplace
 from fedpriv.secagg import UPDATE, run_in_process
 from fedpriv.secagg.in_process import RoundClient

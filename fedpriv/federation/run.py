@@ -32,12 +32,12 @@ from fedpriv.federation.config import Config
 from fedpriv.federation.ending import finish
 from fedpriv.federation.facts import run_facts
 from fedpriv.federation.home import ledger_path
-from fedpriv.federation.local_work import learner
 from fedpriv.federation.observer import RoundRecord, RunObserver, RunResult, Silent
 from fedpriv.federation.opening import again, begin
-from fedpriv.federation.plan import Plan
-from fedpriv.federation.planning import make_plan
+from fedpriv.federation.planning.make import make_plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
+from fedpriv.federation.work.local_work import learner
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.ledger import Ledger
 from fedpriv.ledger.home import open_ledger

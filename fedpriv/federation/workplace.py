@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fedpriv import data
 from fedpriv.errors import DataError
-from fedpriv.federation.cohorts import largest_cohort
 from fedpriv.federation.config import Config
+from fedpriv.federation.planning.cohorts import largest_cohort
 
 if TYPE_CHECKING:
     from fedpriv.peft import Manifest, PeftSpec

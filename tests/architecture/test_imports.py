@@ -19,7 +19,7 @@ LIGHT = (
     "fedpriv.dp",
     "fedpriv.encoding",
     "fedpriv.federation.config",
-    "fedpriv.federation.planning",
+    "fedpriv.federation.planning.make",
     "fedpriv.keystore",
     "fedpriv.ledger",
     "fedpriv.private",

@@ -19,12 +19,12 @@ from fedpriv import dp
 from fedpriv.audit import ClaimAudit
 from fedpriv.crypto import Keystream
 from fedpriv.entropy import Entropy
-from fedpriv.federation.auditing import judge
-from fedpriv.federation.listening import listen
-from fedpriv.federation.plan import Plan
-from fedpriv.federation.planning import make_plan
-from fedpriv.federation.record_work import RECORD_SHARE, RecordWork
+from fedpriv.federation.auditing.audit import judge
+from fedpriv.federation.auditing.listening import listen
+from fedpriv.federation.planning.make import make_plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round import RoundRunner
+from fedpriv.federation.work.record_work import RECORD_SHARE, RecordWork
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.training import RecordGradients
 

@@ -14,8 +14,8 @@ from parties.small_run import RECORDS, small_config
 from fedpriv.audit import Canaries, CanaryGradients, audit
 from fedpriv.crypto import Keystream, SigningKey
 from fedpriv.entropy import Entropy
-from fedpriv.federation.plan import Plan
-from fedpriv.federation.planning import make_plan
+from fedpriv.federation.planning.make import make_plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round import RECORD_SHARE, RoundOutcome, RoundRunner
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.training import RecordGradients

@@ -15,7 +15,7 @@ from parties.small_run import RECORDS, small_config
 
 from fedpriv.audit import CAUTION
 from fedpriv.cli import main
-from fedpriv.federation import auditing
+from fedpriv.federation.auditing import audit as auditing
 from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.run import run
 from fedpriv.report import verify, write

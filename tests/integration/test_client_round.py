@@ -17,12 +17,12 @@ from parties.client_run import client_config
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import UsageError
-from fedpriv.federation.client_work import ClientWork
 from fedpriv.federation.config import Config
-from fedpriv.federation.local_work import learner, local_work
-from fedpriv.federation.plan import Plan
-from fedpriv.federation.planning import make_plan
+from fedpriv.federation.planning.make import make_plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round import RoundOutcome, RoundRunner
+from fedpriv.federation.work.client_work import ClientWork
+from fedpriv.federation.work.local_work import learner, local_work
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.training import RecordGradients
 

@@ -13,7 +13,7 @@ from parties.small_run import small_config
 
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
-from fedpriv.federation.planning import make_plan
+from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
 from fedpriv.federation.run import run
 from fedpriv.federation.workplace import Workplace, prepare

@@ -11,9 +11,9 @@ from reference.record_gradients import clipped_gradients
 
 from fedpriv import dp
 from fedpriv.entropy import Entropy
-from fedpriv.federation.local_work import learner, local_work
-from fedpriv.federation.planning import make_plan
-from fedpriv.federation.record_work import RECORD_SHARE
+from fedpriv.federation.planning.make import make_plan
+from fedpriv.federation.work.local_work import learner, local_work
+from fedpriv.federation.work.record_work import RECORD_SHARE
 from fedpriv.federation.workplace import prepare
 
 

@@ -11,8 +11,8 @@ from parties.small_run import small_config
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.federation.config import Config
-from fedpriv.federation.plan import Plan
-from fedpriv.federation.planning import make_plan
+from fedpriv.federation.planning.make import make_plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.training import RecordGradients

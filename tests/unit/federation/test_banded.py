@@ -12,7 +12,7 @@ from fedpriv import dp
 from fedpriv.crypto import Keystream
 from fedpriv.errors import UnsafeParameters
 from fedpriv.federation.banded import BandedRelease, FineNoise
-from fedpriv.federation.cohorts import cohort, largest_cohort
+from fedpriv.federation.planning.cohorts import cohort, largest_cohort
 
 
 def plan_of(multiplier: float = 2.0, sensitivity: int = 2**20, dimension: int = 50) -> dp.NoisePlan:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fedpriv.errors import ConfigError
-from fedpriv.federation.ckks_rules import committee
 from fedpriv.federation.config import Config, load
+from fedpriv.federation.config.ckks_rules import committee
 
 MINIMAL = """
 [run]

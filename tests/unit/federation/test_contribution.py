@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedpriv.encoding import FixedPoint
-from fedpriv.federation.adaptive_clip import AdaptiveClip
-from fedpriv.federation.client_work import weight
-from fedpriv.federation.contribution import Contribution
+from fedpriv.federation.work.adaptive_clip import AdaptiveClip
+from fedpriv.federation.work.client_work import weight
+from fedpriv.federation.work.contribution import Contribution
 
 GRID = FixedPoint(bits=32, clients=4, clip=1.0, scale_log2=20, sensitivity=2**20, client_bound=2**20)
 UPDATE = Contribution(sampling_rate=1.0, divisor=4.0, expected=2.0, turns=1, bit_share=0.05)

@@ -14,11 +14,11 @@ from fedpriv.aggregation import Ckks
 from fedpriv.crypto import Keystream
 from fedpriv.encoding import FixedPoint
 from fedpriv.errors import UnsafeParameters
-from fedpriv.federation.adversaries import adversaries
 from fedpriv.federation.config import Config
-from fedpriv.federation.contribution import Contribution
-from fedpriv.federation.encrypted import ckks_aggregator, flooding_slack, largest_value
-from fedpriv.federation.planning import make_plan
+from fedpriv.federation.planning.adversaries import adversaries
+from fedpriv.federation.planning.encrypted import ckks_aggregator, flooding_slack, largest_value
+from fedpriv.federation.planning.make import make_plan
+from fedpriv.federation.work.contribution import Contribution
 from fedpriv.federation.workplace import prepare
 
 GRID = FixedPoint(bits=28, clients=8, clip=1.0, scale_log2=16, sensitivity=2**16, client_bound=2**18)

@@ -7,7 +7,7 @@ from parties.small_run import small_config
 
 from fedpriv import dp
 from fedpriv.cli.tables import print_frontier
-from fedpriv.federation.planning import make_plan
+from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.workplace import Workplace, prepare
 
 

@@ -16,7 +16,7 @@ from fedpriv import dp
 from fedpriv.aggregation import Masked, Plain
 from fedpriv.crypto import Keystream, SigningKey, digest
 from fedpriv.encoding import FixedPoint
-from fedpriv.federation.planning import _levels
+from fedpriv.federation.planning.make import _levels
 from fedpriv.federation.removal import noise_share, surplus
 from fedpriv.secagg import UPDATE, Client, SecAggParams, Sum, Vector, run_in_process
 

@@ -8,7 +8,7 @@ from fedpriv import dp
 from fedpriv.aggregation import Masked
 from fedpriv.encoding import FixedPoint
 from fedpriv.federation.config import Config
-from fedpriv.federation.planning import _aggregator, _levels
+from fedpriv.federation.planning.make import _aggregator, _levels
 
 GRID = FixedPoint(bits=32, clients=419, clip=0.5, scale_log2=21, sensitivity=2**20, client_bound=2**20)
 

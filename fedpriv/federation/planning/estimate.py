@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from fedpriv.federation.config import Config
-from fedpriv.federation.plan import Estimate
+from fedpriv.federation.planning.plan import Estimate
 from fedpriv.federation.workplace import Workplace
 
 __all__ = ["measured"]

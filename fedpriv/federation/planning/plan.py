@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from fedpriv import dp
 from fedpriv.aggregation import Ckks, Masked, Plain
 from fedpriv.encoding import FixedPoint
-from fedpriv.federation import plan_words
-from fedpriv.federation.adaptive_clip import AdaptiveClip
-from fedpriv.federation.cohorts import cohort
-from fedpriv.federation.config_rules import Work
+from fedpriv.federation.config.rules import Work
+from fedpriv.federation.planning import words
+from fedpriv.federation.planning.cohorts import cohort
+from fedpriv.federation.work.adaptive_clip import AdaptiveClip
 
 __all__ = ["Adversary", "Estimate", "Noisy", "Plan"]
 
@@ -61,7 +61,7 @@ class Plan:
     ``unit_key`` names the unit in the ledger: for clients with the digest of who has which records.
     With ``bands`` the clients take turns in as many cohorts, drawn from the public ``seed``: ``noise`` and
     ``aggregator`` are those of the largest, ``smaller`` is the aggregator of the others.
-    ``work`` says what a client puts into the sum, see :data:`fedpriv.federation.config_rules.Work`.
+    ``work`` says what a client puts into the sum, see :data:`fedpriv.federation.config.rules.Work`.
     ``expected_batch`` is the public number by which a sum is divided: expected records, or the expected sum
     of the clients' weights where whole updates are summed.
     ``epsilon_person`` is what somebody with ``person_records`` records is promised, ``epsilon_everywhere``,
@@ -178,16 +178,16 @@ class Plan:
     @property
     def guarantee(self) -> str:
         """The guarantee in one sentence: (ε, δ), unit, adjacency, against whom, under which condition."""
-        return plan_words.guarantee(self)
+        return words.guarantee(self)
 
     @property
     def frontier_note(self) -> str:
         """What the figures of :meth:`frontier` are, in one line."""
-        return plan_words.frontier_note(self)
+        return words.frontier_note(self)
 
     def lines(self) -> list[tuple[str, str]]:
         """The plan for a person: pairs of label and text."""
-        return plan_words.lines(self)
+        return words.lines(self)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; integers that may pass 2^53 as decimal strings."""

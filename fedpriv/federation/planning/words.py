@@ -10,7 +10,7 @@ from fedpriv.aggregation import Ckks
 from fedpriv.errors import UsageError
 
 if TYPE_CHECKING:
-    from fedpriv.federation.plan import Plan
+    from fedpriv.federation.planning.plan import Plan
 
 __all__ = ["frontier_note", "guarantee", "lines", "together_with"]
 

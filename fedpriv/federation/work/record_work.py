@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedpriv import dp
 from fedpriv.crypto import Keystream
 from fedpriv.entropy import Entropy
-from fedpriv.federation.plan import Noisy, Plan
+from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:

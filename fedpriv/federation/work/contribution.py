@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from fedpriv import dp
 from fedpriv.encoding import FixedPoint
 from fedpriv.errors import UnsafeParameters
-from fedpriv.federation.adaptive_clip import AdaptiveClip
-from fedpriv.federation.cohorts import largest_cohort
 from fedpriv.federation.config import Config
+from fedpriv.federation.planning.cohorts import largest_cohort
+from fedpriv.federation.work.adaptive_clip import AdaptiveClip
 
 __all__ = ["Contribution"]
 

@@ -29,12 +29,12 @@ from fedpriv.audit import (
 )
 from fedpriv.entropy import Entropy
 from fedpriv.errors import IntegrityError, UnsafeParameters, UsageError
+from fedpriv.federation.auditing.listening import Heard, listen
+from fedpriv.federation.auditing.membership import membership_of
 from fedpriv.federation.checkpoint import read_json, write_json
 from fedpriv.federation.config import Config
-from fedpriv.federation.listening import Heard, listen
-from fedpriv.federation.membership import membership_of
-from fedpriv.federation.plan import Plan
-from fedpriv.federation.planning import make_plan
+from fedpriv.federation.planning.make import make_plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import prepare
 
 __all__ = [

@@ -1,8 +1,8 @@
 """The configuration of a run: what may stand in ``fedpriv.toml``, and what it means.
 
-Every table of the file is a frozen model in :mod:`fedpriv.federation.config_tables`, where every key carries
+Every table of the file is a frozen model in :mod:`fedpriv.federation.config.tables`, where every key carries
 its meaning, default and range; what two keys get wrong together is checked by
-:mod:`fedpriv.federation.config_rules`.  A mistake is a :class:`~fedpriv.errors.ConfigError` with one sentence
+:mod:`fedpriv.federation.config.rules`.  A mistake is a :class:`~fedpriv.errors.ConfigError` with one sentence
 and a hint.
 """
 
@@ -15,8 +15,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from fedpriv.crypto.digest import canonical_json, digest
-from fedpriv.federation.config_rules import Work, cross_check, kind_of_work, least_survivors
-from fedpriv.federation.config_tables import (
+from fedpriv.federation.config.rules import Work, cross_check, kind_of_work, least_survivors
+from fedpriv.federation.config.tables import (
     Budget,
     Ckks,
     Data,
@@ -32,7 +32,7 @@ from fedpriv.federation.config_tables import (
     Table,
     Training,
 )
-from fedpriv.federation.config_text import explain, merge_overrides, parse_toml, write_toml
+from fedpriv.federation.config.text import explain, merge_overrides, parse_toml, write_toml
 
 __all__ = ["Config", "load"]
 
@@ -102,7 +102,7 @@ class Config(Table):
 
     @property
     def work(self) -> Work:
-        """What a client puts into a round's sum, see :func:`fedpriv.federation.config_rules.kind_of_work`."""
+        """What a client puts into a round's sum, see :func:`fedpriv.federation.config.rules.kind_of_work`."""
         return kind_of_work(self.unit, self.trust, self.local)
 
     @property

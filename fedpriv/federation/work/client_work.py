@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedpriv.entropy import Entropy
 from fedpriv.errors import IntegrityError
-from fedpriv.federation.plan import Noisy, Plan
+from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from fedpriv.ckks import CkksParams, security
 from fedpriv.encoding import FixedPoint
 from fedpriv.encoding.scale import noise_tail
 from fedpriv.errors import UnsafeParameters
-from fedpriv.federation.ckks_rules import committee
 from fedpriv.federation.config import Config
-from fedpriv.federation.contribution import Contribution
+from fedpriv.federation.config.ckks_rules import committee
+from fedpriv.federation.work.contribution import Contribution
 
 __all__ = ["ckks_aggregator", "flooding_slack", "largest_value"]
 

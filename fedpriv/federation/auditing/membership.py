@@ -12,7 +12,7 @@ from fedpriv import dp
 from fedpriv.audit.membership import Membership, membership_test
 from fedpriv.errors import IntegrityError
 from fedpriv.federation.checkpoint import CHECKPOINT, Checkpoint
-from fedpriv.federation.plan import Plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fedpriv import dp
 from fedpriv.aggregation import Ckks, Masked, Plain
 from fedpriv.errors import UnsafeParameters
-from fedpriv.federation.plan import Adversary
-from fedpriv.federation.plan_words import together_with
+from fedpriv.federation.planning.plan import Adversary
+from fedpriv.federation.planning.words import together_with
 
 __all__ = ["adversaries"]
 

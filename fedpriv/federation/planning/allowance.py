@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedpriv.errors import BudgetExceeded
 from fedpriv.federation.config import Config
 from fedpriv.federation.home import ledger_path
-from fedpriv.federation.plan import Plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.ledger import check_unit
 from fedpriv.ledger.home import open_ledger
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv import dp
-from fedpriv.federation.plan import Noisy
-from fedpriv.federation.record_work import RecordWork
+from fedpriv.federation.planning.plan import Noisy
+from fedpriv.federation.work.record_work import RecordWork
 
 __all__ = ["StepsWork"]
 

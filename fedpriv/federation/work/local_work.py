@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from fedpriv.entropy import Entropy
 from fedpriv.errors import UsageError
-from fedpriv.federation.client_work import ClientWork
-from fedpriv.federation.plan import Noisy, Plan
-from fedpriv.federation.record_work import RECORD_SHARE, RecordWork
-from fedpriv.federation.steps_work import StepsWork
+from fedpriv.federation.planning.plan import Noisy, Plan
+from fedpriv.federation.work.client_work import ClientWork
+from fedpriv.federation.work.record_work import RECORD_SHARE, RecordWork
+from fedpriv.federation.work.steps_work import StepsWork
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from fedpriv.ckks.mode import AUTHORITY
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import TooFewParties
-from fedpriv.federation.local_work import learner
-from fedpriv.federation.plan import Plan
+from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round import RoundLost, RoundRunner
+from fedpriv.federation.work.local_work import learner
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedpriv.ckks.mode import default_holders, least_threshold
 from fedpriv.errors import ConfigError
-from fedpriv.federation.config_tables import Ckks, SecAgg
+from fedpriv.federation.config.tables import Ckks, SecAgg
 
 __all__ = ["check_ckks", "committee"]
 

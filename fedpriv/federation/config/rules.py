@@ -6,8 +6,8 @@ from typing import Literal
 
 from fedpriv import dp
 from fedpriv.errors import ConfigError, UnsafeParameters
-from fedpriv.federation.ckks_rules import check_ckks, committee
-from fedpriv.federation.config_tables import Ckks, Data, Local, Partition, Privacy, SecAgg
+from fedpriv.federation.config.ckks_rules import check_ckks, committee
+from fedpriv.federation.config.tables import Ckks, Data, Local, Partition, Privacy, SecAgg
 
 __all__ = ["FEWEST_CLIENTS", "Work", "cross_check", "kind_of_work", "least_survivors"]
 

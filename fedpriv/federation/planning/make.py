@@ -11,14 +11,14 @@ from fedpriv.data import fingerprint
 from fedpriv.encoding import FixedPoint
 from fedpriv.encoding.packing import packed_size
 from fedpriv.errors import UnsafeParameters
-from fedpriv.federation.adversaries import adversaries
 from fedpriv.federation.banded import FineNoise
-from fedpriv.federation.cohorts import largest_cohort
 from fedpriv.federation.config import Config
-from fedpriv.federation.contribution import Contribution
-from fedpriv.federation.encrypted import ckks_aggregator, flooding_slack, largest_value
-from fedpriv.federation.estimate import measured
-from fedpriv.federation.plan import Plan
+from fedpriv.federation.planning.adversaries import adversaries
+from fedpriv.federation.planning.cohorts import largest_cohort
+from fedpriv.federation.planning.encrypted import ckks_aggregator, flooding_slack, largest_value
+from fedpriv.federation.planning.estimate import measured
+from fedpriv.federation.planning.plan import Plan
+from fedpriv.federation.work.contribution import Contribution
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.secagg import UPDATE, SecAggParams, Vector, round_cost
 
