@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from fedpriv.audit.canaries import LOUDNESS, Canaries, CanaryGradients
-from fedpriv.audit.claim import LEAST_CANARIES, ClaimAudit, try_claim
+from fedpriv.audit.candidates import Uniformity, candidate_scores, uniformity
+from fedpriv.audit.claim import CAUTION, LEAST_CANARIES, ClaimAudit, Finding, try_claim
+from fedpriv.audit.membership import Membership, membership_test
 from fedpriv.audit.one_run import (
     epsilon_lower_bound,
     epsilon_lower_bound_fdp,
@@ -11,11 +13,10 @@ from fedpriv.audit.one_run import (
     mu_lower_bound,
 )
 from fedpriv.audit.one_shot import cosine_estimate
+from fedpriv.audit.separation import Separation, separation
 from fedpriv.audit.tradeoff_run import TradeOff, chance_bound
-from fedpriv.audit.verdict import CAUTION, SHARES, Audit, Finding, audit
 
 __all__ = [
-    "Audit",
     "CAUTION",
     "Canaries",
     "CanaryGradients",
@@ -23,14 +24,19 @@ __all__ = [
     "Finding",
     "LEAST_CANARIES",
     "LOUDNESS",
-    "SHARES",
+    "Membership",
+    "Separation",
     "TradeOff",
-    "audit",
+    "Uniformity",
+    "candidate_scores",
     "chance_bound",
     "cosine_estimate",
     "epsilon_lower_bound",
     "epsilon_lower_bound_fdp",
     "gaussian_delta",
+    "membership_test",
     "mu_lower_bound",
+    "separation",
     "try_claim",
+    "uniformity",
 ]

@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 
 from fedpriv.audit.one_run import epsilon_lower_bound, epsilon_lower_bound_fdp
 from fedpriv.audit.tradeoff_run import TradeOff, chance_bound
-from fedpriv.audit.verdict import Finding
 from fedpriv.errors import UsageError
 
-__all__ = ["CURVE_SHARE", "LEAST_CANARIES", "NAMED", "ClaimAudit", "try_claim"]
+__all__ = ["CAUTION", "CURVE_SHARE", "LEAST_CANARIES", "NAMED", "ClaimAudit", "Finding", "try_claim"]
+
+CAUTION: Final = (
+    "A low lower bound is not evidence of privacy: "
+    "it says what this auditor could not do, not what nobody can."
+)
 
 NAMED: Final = (1.0, 0.75, 0.25)
 """What share of the canaries is named, those farthest from the middle first."""
@@ -29,6 +33,15 @@ CURVE_SHARE: Final = 0.75
 """What part of the chance of a wrong FAIL the curve's bound may use; the rest is for (ε, δ) alone."""
 
 LEAST_CANARIES: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One bound, and the guesses that gave it."""
+
+    epsilon: float
+    guesses: int
+    right: int
 
 
 @dataclass(frozen=True, slots=True)

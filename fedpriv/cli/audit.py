@@ -21,7 +21,14 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("target", type=_PATH, metavar="CONFIG|RUN_DIR")
 @click.option("--canaries", type=int, default=1000, show_default=True, help="How many canaries there are.")
-@click.option("--rounds", type=int, help="Audit so many of the planned rounds; default: all.")
+@click.option("--rounds", type=int, help="Audit so many of the planned rounds; default: 12 at most.")
+@click.option("--full", is_flag=True, help="All rounds; by loss all records, not 2,000 of each kind.")
+@click.option(
+    "--server-view/--no-server-view",
+    default=True,
+    show_default=True,
+    help="Try what the server sees of one client, too.",
+)
 @click.option("--out", type=_PATH, help="Folder for audit.json; default: RUN_DIR, or this one for a CONFIG.")
 @click.option("--base", type=_PATH, help="Where RUN_DIR's relative paths start from; default: this folder.")
 @overrides_option
@@ -33,6 +40,8 @@ def audit(
     target: Path,
     canaries: int,
     rounds: int | None,
+    full: bool,
+    server_view: bool,
     out: Path | None,
     base: Path | None,
     overrides: tuple[str, ...],
@@ -42,7 +51,7 @@ def audit(
 
     A separate run of the same mechanism (clip, sampling, noise, secure sum) on the same data, in which half
     of the canaries are records by a coin; the audit guesses from the sums which.  Nothing is released and
-    nothing is spent.  Exit status 1: the promise is refuted.
+    nothing is spent.  Exit status 1: the promise is refuted, or masks are not uniform.
     """
     run_dir = target if target.is_dir() else None
     settings = _settings(target, run_dir, base, overrides)
@@ -54,7 +63,9 @@ def audit(
 
     quiet_libraries()
     click.echo("a separate run with canaries; nothing is released, nothing is spent", err=True)
-    result = audit_run(settings, canaries=canaries, rounds=rounds, run_dir=run_dir)
+    result = audit_run(
+        settings, canaries=canaries, rounds=rounds, run_dir=run_dir, full=full, see=server_view
+    )
     path = write_audit(result, out or run_dir or Path())
     if run_dir is not None and out is None and (run_dir / "report.json").is_file():
         from fedpriv.report import write
@@ -114,6 +125,7 @@ def _lines(facts: dict[str, Any], path: Path) -> list[tuple[str, str]]:
         ("if Gaussian", f"at least ε = {facts['epsilon_if_gaussian']:.2f}; an estimate for other noise"),
         ("one shot", "none" if one_shot is None else f"ε about {one_shot:.2f}; an estimate, not a bound"),
         *_membership(facts["membership"]),
+        *_server_view(facts["server_view"], facts["server_view_not_made"]),
         ("spent", facts["spent"]),
         ("kept in", str(path)),
     ]
@@ -129,7 +141,33 @@ def _membership(found: dict[str, Any] | None) -> list[tuple[str, str]]:
     low, high = found["tpr_interval"]
     what = (
         f"AUC {found['auc']:.3f}; {found['tpr']:.1%} of the members ({low:.1%} to {high:.1%}) at "
-        f"{found['fpr']:.0%} false accusations, where {found['tpr_allowed']:.1%} are allowed; computed from "
-        "the training records without noise, so guard it as you guard them"
+        f"{found['fpr']:.0%} false accusations, where {found['tpr_allowed']:.1%} are allowed; "
+        f"{found['members']:,} of {found['members_in_all']:,} training records, without noise: guard it as "
+        "you guard them"
     )
     return [("by loss", what)]
+
+
+_SEEN = {
+    "update": "from its update as it is",
+    "noisy": "with its own noise only",
+    "received": "from what the server receives of it",
+    "released": "from the released sum",
+}
+
+
+def _server_view(found: dict[str, Any] | None, why_not: str | None) -> list[tuple[str, str]]:
+    if found is None:
+        return [("server's view", f"not tried: {why_not}")]
+    what = f"which records of client {found['client']} were in a batch, in {found['rounds']} rounds"
+    lines = [("server's view", what)]
+    for view in found["views"]:
+        low, high = view["auc_interval"]
+        lines.append(("", f"{_SEEN[view['view']]}: AUC {view['auc']:.3f} ({low:.3f} to {high:.3f})"))
+    if "received" not in [view["view"] for view in found["views"]]:
+        lines.append(("", f"{_SEEN['received']}: not tried on ciphertexts"))
+    masks = found["masks"]
+    if masks is not None:
+        says = "uniform" if masks["uniform"] else "NOT UNIFORM: the masks are broken"
+        lines.append(("masks", f"{says} (chi-square, chance {masks['p_value']:.2g})"))
+    return lines

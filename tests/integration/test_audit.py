@@ -71,8 +71,10 @@ def test_an_audited_run_says_so_in_its_report_and_spends_nothing(run_dir: Path) 
     assert said["verdict"] == "PASS"
     assert said["says"] == "the audit found no contradiction"
     assert said["could_have_failed"]
-    assert said["membership"]["members"] == RECORDS * 4 // 5
+    assert said["membership"]["members"] == said["membership"]["members_in_all"] == RECORDS * 4 // 5
     assert said["membership"]["others"] == RECORDS // 5
+    assert said["server_view"] is None  # all records are in every batch
+    assert "left out" in said["server_view_not_made"]
     assert 0.3 < said["membership"]["auc"] < 0.7  # two kinds of text, on both sides alike
     assert 0.9 < said["claimed_epsilon"] <= 1.0
     assert said["caution"] == CAUTION
@@ -127,3 +129,28 @@ def test_a_configuration_is_audited_for_fewer_rounds_and_another_plan_is_not(run
     result = call(str(run_dir), "--base", str(run_dir.parent), *SMALL)
     assert result.exit_code == 2
     assert "not those of the run" in result.output
+
+
+def test_what_the_server_sees_is_told_unless_it_is_not_asked_for(run_dir: Path) -> None:
+    config, out = run_dir.parent / "fedpriv.toml", run_dir.parent / "seen"
+    arguments = (
+        str(config),
+        "--out",
+        str(out),
+        "--rounds",
+        "1",
+        "--set",
+        "privacy.expected_batch=77",
+        *SMALL,
+    )
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "from what the server receives of it: AUC" in result.output
+    view = json.loads((out / "audit.json").read_text())["server_view"]
+    auc = {entry["view"]: entry["auc"] for entry in view["views"]}
+    assert auc["update"] > 0.95 > auc["received"]
+    assert view["masks"]["uniform"]
+
+    result = call(*arguments, "--no-server-view")
+    assert "not tried: it was not asked for" in result.output
+    assert json.loads((out / "audit.json").read_text())["server_view"] is None

@@ -1,10 +1,11 @@
-"""An audit run: the mechanism of a configuration, with canaries among its records, and nothing kept.
+"""An audit run: the mechanism of a configuration, with canaries among its units, and nothing kept.
 
 The clients sample, clip, quantise, add noise and sum as they would in a run; the secure sum, its floor of
 survivors and the server's steps are the same code.  What is summed is scored and thrown away: nothing is
-released to anybody, no model leaves, the ledger is not opened, and nothing is spent.
+released to anybody, no model leaves, nothing is written to the ledger, and nothing is spent.
 
-The auditor knows the other records, and which of them were drawn, as the guarantee allows.
+The auditor knows the other records, and which of them were drawn, or the other clients' updates, as the
+guarantee allows.
 """
 
 from __future__ import annotations
@@ -27,19 +28,23 @@ from fedpriv.audit import (
     cosine_estimate,
     try_claim,
 )
+from fedpriv.audit.curves import histogram, roc
 from fedpriv.entropy import Entropy
 from fedpriv.errors import IntegrityError, UnsafeParameters, UsageError
 from fedpriv.federation.auditing.listening import Heard, listen
-from fedpriv.federation.auditing.membership import membership_of
+from fedpriv.federation.auditing.membership import SAMPLE, membership_of
+from fedpriv.federation.auditing.server_view import ServerView, server_view, why_no_server_view
 from fedpriv.federation.checkpoint import read_json, write_json
 from fedpriv.federation.config import Config
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.workplace import prepare
+from fedpriv.federation.workplace import Workplace, prepare
+from fedpriv.ledger.known import records_in
 
 __all__ = [
     "AUDIT",
     "NOTHING_SPENT",
+    "ROUNDS",
     "AuditResult",
     "audit_run",
     "check_canaries",
@@ -52,22 +57,30 @@ AUDIT: Final = "audit.json"
 
 NOTHING_SPENT: Final = "Nothing was released and nothing was spent: the audit's own sums are thrown away."
 
+ROUNDS: Final = 12
+"""How many rounds are audited unless more are asked for; a plan's later rounds do the same as its first."""
+
 _FORMAT: Final = "fedpriv-audit/1"
+_AUDITED: Final = {("record", "gradients"): "records", ("client", "update"): "whole updates of clients"}
+"""Units and work that can be audited, and what a canary is there."""
+
 _PACKAGES: Final = ("fedpriv", "torch", "numpy", "scipy", "dp-accounting")
 _INTERVAL: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """The verdict, and what ``audit.json`` says."""
+    """The verdict, what the server sees where that was tried, and what ``audit.json`` says."""
 
     found: ClaimAudit
+    seen: ServerView | None
     facts: dict[str, Any]
 
     @property
     def failed(self) -> bool:
-        """Whether the claim was refuted."""
-        return self.found.refuted
+        """Whether the claim was refuted, or masks are not uniform."""
+        masks = None if self.seen is None else self.seen.masks
+        return self.found.refuted or (masks is not None and not masks.uniform)
 
 
 def check_canaries(canaries: int, delta: float) -> None:
@@ -95,6 +108,8 @@ def audit_run(
     canaries: int = 1000,
     rounds: int | None = None,
     run_dir: Path | None = None,
+    full: bool = False,
+    see: bool = True,
     confidence: float = 0.95,
 ) -> AuditResult:
     """Audit what ``config`` promises, by a run of its mechanism with canaries; writes nothing.
@@ -102,8 +117,11 @@ def audit_run(
     Args:
         config: the configuration, whose data and model are used.
         canaries: m; about half of them take part.
-        rounds: how many of the planned rounds; the claim is then that of so many.  All, when left out.
+        rounds: how many of the planned rounds; the claim is then that of so many.  When left out, 12 or as
+            many as there are.
         run_dir: folder of the run that is audited: its plan must be the one that ``config`` gives.
+        full: all rounds, and all records in the membership test instead of 2,000 of each kind.
+        see: whether to try what the server sees of one client, where the plan allows that.
         confidence: of the verdict.
 
     Raises:
@@ -119,21 +137,25 @@ def audit_run(
     plan = make_plan(config, work)
     if plan.problems:
         raise UnsafeParameters(plan.problems[0], hint="`fedpriv plan` says what would be safe")
-    plan_digest = _plan_digest(config, plan, run_dir)
-    if not 1 <= (rounds or plan.rounds) <= plan.rounds:
+    plan_digest = _plan_digest(work, plan, run_dir)
+    audited = rounds if rounds is not None else plan.rounds if full else min(ROUNDS, plan.rounds)
+    if not 1 <= audited <= plan.rounds:
         raise UsageError(
             f"{rounds} rounds cannot be audited: the plan has {plan.rounds}.",
             hint=f"Use --rounds with a number from 1 to {plan.rounds}, or leave it out.",
         )
-    heard = listen(work, plan, canaries=canaries, rounds=rounds or plan.rounds, entropy=Entropy())
+    heard = listen(work, plan, canaries=canaries, rounds=audited, entropy=Entropy())
     found = judge(plan, heard, confidence=confidence)
-    attacked = None if run_dir is None else membership_of(work, plan, run_dir)
+    unseen = why_no_server_view(work, plan) if see else "it was not asked for"
+    seen = None if unseen else server_view(work, plan, entropy=Entropy())
     facts = _facts(config, plan, heard, found) | {
         "plan_digest": plan_digest,
-        "membership": None if attacked is None else attacked.to_dict(),
+        "membership": _membership(work, plan, run_dir, full),
+        "server_view": None if seen is None else seen.to_dict(),
+        "server_view_not_made": unseen,
         "seconds": round(time.perf_counter() - started, 1),
     }
-    return AuditResult(found, facts)
+    return AuditResult(found, seen, facts)
 
 
 def judge(plan: Plan, heard: Heard, *, confidence: float = 0.95) -> ClaimAudit:
@@ -149,21 +171,37 @@ def judge(plan: Plan, heard: Heard, *, confidence: float = 0.95) -> ClaimAudit:
     )
 
 
+def _membership(work: Workplace, plan: Plan, run_dir: Path | None, full: bool) -> dict[str, Any] | None:
+    """The membership test as plain JSON values, with what its records were drawn from.
+
+    None where no run is audited, or its unit is a client: (ε, δ) then limits another test.
+    """
+    if run_dir is None or plan.unit != "record":
+        return None
+    found = membership_of(work, plan, run_dir, sample=None if full else SAMPLE)
+    if found is None:
+        return None
+    drawn_from = {"members_in_all": len(work.train), "others_in_all": len(work.test)}
+    return {**found.to_dict(), **drawn_from, "sample_seed": work.config.run.seed}
+
+
 def _check_work(config: Config) -> None:
-    if config.work != "gradients" or config.privacy.bands is not None:
+    if (config.unit, config.work) not in _AUDITED or config.privacy.bands is not None:
         raise UsageError(
-            "There is no audit of this kind of run yet: canaries are records, in runs of one local step.",
-            hint="Audit a configuration with unit = record and local.steps = 1.",
+            "There is no audit of this kind of run yet: canaries are records in runs of one local step, or "
+            "clients in runs without a matrix mechanism.",
+            hint="Audit a configuration with unit = client, or with unit = record and local.steps = 1.",
         )
 
 
-def _plan_digest(config: Config, plan: Plan, run_dir: Path | None) -> str:
+def _plan_digest(work: Workplace, plan: Plan, run_dir: Path | None) -> str:
     """SHA-256 of the plan as a run's ``plan.json`` holds it."""
     made = json.dumps(plan.to_dict(), indent=2, ensure_ascii=False) + "\n"
     if run_dir is None:
         return hashlib.sha256(made.encode()).hexdigest()
     facts = read_json(run_dir / "run.json")
-    if facts["config_digest"] != config.digest() or facts["dataset"]["fingerprint"] != plan.dataset:
+    same = facts["config_digest"] == work.config.digest() and facts["dataset"]["fingerprint"] == plan.dataset
+    if not same or _other_records(work, str(facts["run_id"]), run_dir):
         raise IntegrityError(
             f"The configuration or the data are not those of the run in {run_dir}.",
             hint="Audit the run with the data that it was made with; --base says where paths start from.",
@@ -176,8 +214,18 @@ def _plan_digest(config: Config, plan: Plan, run_dir: Path | None) -> str:
     return hashlib.sha256((run_dir / "plan.json").read_bytes()).hexdigest()
 
 
+def _other_records(work: Workplace, run_id: str, run_dir: Path) -> bool:
+    """Whether the run was planned on other records of the same data set, as its chain names them."""
+    for row in read_json(run_dir / "ledger.json")["rows"]:
+        if row["kind"] == "PLAN" and row["body"]["run"] == run_id:
+            named = records_in(row["body"])
+            return named is not None and named["own"] != work.dataset.recognised.marks.digest().hex()
+    return True
+
+
 def _facts(config: Config, plan: Plan, heard: Heard, found: ClaimAudit) -> dict[str, Any]:
-    included = int(heard.canaries.included.sum())
+    inside, total = heard.canaries.included, heard.by_name["total"]
+    included = int(inside.sum())
     rounds, dimension = len(heard.scores), heard.canaries.dimension
     refutation = f"the claim is refuted at {found.confidence:.0%} confidence"
     return {
@@ -187,8 +235,9 @@ def _facts(config: Config, plan: Plan, heard: Heard, found: ClaimAudit) -> dict[
         "caution": CAUTION,
         "spent": NOTHING_SPENT,
         "config_digest": config.digest(),
-        "method": "One run with canaries (arXiv 2305.08846), held against the plan's trade-off curve "
-        "(arXiv 2410.22235); both bounds and all tries share the confidence (Bonferroni)",
+        "method": f"One run with canaries that are {_AUDITED[plan.unit, plan.work]} (arXiv 2305.08846), held "
+        "against the plan's trade-off curve (arXiv 2410.22235); both bounds and all tries share the "
+        "confidence (Bonferroni)",
         "canaries": found.canaries,
         "canaries_in": included,
         "dimension": dimension,
@@ -208,6 +257,8 @@ def _facts(config: Config, plan: Plan, heard: Heard, found: ClaimAudit) -> dict[
         if included > 1
         else None,
         "could_have_failed": found.refutable,
+        "canary_roc": roc(total[inside], total[~inside], confidence=found.confidence),
+        "canary_scores": histogram(total, inside),
         "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
 

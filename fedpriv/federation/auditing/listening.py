@@ -1,4 +1,4 @@
-"""Rounds of a plan with canaries among the clients' records, and what an auditor hears in the sums."""
+"""Rounds of a plan with canaries among its units, and what an auditor hears in the sums."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from fedpriv.ckks.mode import AUTHORITY
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import TooFewParties
+from fedpriv.federation.auditing.canary_clients import CanaryWork
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round import RoundLost, RoundRunner
 from fedpriv.federation.work.local_work import learner
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:
-    from fedpriv.training import RecordGradients
+    from fedpriv.training import LocalTraining, RecordGradients
 
-__all__ = ["Build", "Heard", "listen"]
+    _Learner = RecordGradients | LocalTraining
+
+__all__ = ["Build", "Heard", "listen", "start_rounds"]
 
 Build = Callable[..., RoundRunner]
 
@@ -32,9 +35,9 @@ class Heard:
     """What the auditor has after a run: the canaries, and what the sums said of each.
 
     Attributes:
-        scores: float64, shape (rounds, m): each round's sum, less the other records, along each canary.
-        moved: float64, shape (d,): the sum of all released sums, in model units.
-        background: float64, shape (d,): what the other records put into it.
+        scores: float64, shape (rounds, m): each round's sum, less the other units, along each canary.
+        moved: float64, shape (d,): the sum of all released sums, in units of the first round's clip.
+        background: float64, shape (d,): what the other units put into it.
     """
 
     canaries: Canaries
@@ -56,11 +59,30 @@ class Heard:
 
     @property
     def cosines(self) -> NDArray[np.float64]:
-        """Cosines of the included canaries with the movement less the other records, shape (k,)."""
+        """Cosines of the included canaries with the movement less the other units, shape (k,)."""
         own = self.moved - self.background
         norm = float(np.linalg.norm(own)) or 1.0
         along = self.canaries.scores(own)[self.canaries.included]
         return np.asarray(along * (self.canaries.clip / norm))
+
+
+def start_rounds(
+    build: Build, work: Workplace, plan: Plan, entropy: Entropy, gradients: _Learner
+) -> RoundRunner:
+    """Make the parties of an audit's rounds, with identities of their own that nobody has seen."""
+    identities = entropy.stream("identities")
+    authority = (AUTHORITY,) if plan.aggregator.has_authority else ()
+    return build(
+        work=work,
+        plan=plan,
+        entropy=entropy,
+        gradients=gradients,
+        run_id=identities.read(16),
+        keys={
+            party: SigningKey.from_seed(identities.read(32))
+            for party in (*range(1, work.dataset.clients + 1), *authority)
+        },
+    )
 
 
 def listen(
@@ -71,9 +93,9 @@ def listen(
     rounds: int,
     entropy: Entropy,
     build: Build = RoundRunner,
-    gradients: RecordGradients | None = None,
+    gradients: _Learner | None = None,
 ) -> Heard:
-    """Run ``rounds`` rounds with canaries among the clients' records, and listen to the sums.
+    """Run ``rounds`` rounds with canaries among the plan's units, and listen to the sums.
 
     ``build`` and ``gradients`` are what a run is made of; others than the usual ones are for broken runs that
     an audit should notice.
@@ -81,21 +103,19 @@ def listen(
     Raises:
         TooFewParties: a round ended without a sum.
     """
-    records = len(work.dataset.train)
     placed = Canaries.draw(canaries, work.manifest.size, plan.grid.clip, entropy.stream("canaries").words)
-    real = gradients or cast("RecordGradients", learner(work, plan))
-    planted = CanaryGradients(real, placed, records, clip_rows=real.clip_rows)
-    shards = placed.join(work.dataset.shards, records)
-    identities = entropy.stream("identities")
-    parties = (*range(1, len(shards) + 1), *((AUTHORITY,) if plan.aggregator.has_authority else ()))
-    runner = build(
-        work=replace(work, dataset=replace(work.dataset, shards=shards)),
-        plan=plan,
-        entropy=entropy,
-        gradients=cast("RecordGradients", planted),
-        run_id=identities.read(16),
-        keys={party: SigningKey.from_seed(identities.read(32)) for party in parties},
-    )
+    learns = gradients or learner(work, plan)
+    planted: CanaryWork | CanaryGradients
+    if plan.work == "update":
+        runner = start_rounds(build, work, plan, entropy, learns)
+        planted = runner.local = CanaryWork(work, plan, entropy, cast("LocalTraining", learns), placed)
+    else:
+        real, records = cast("RecordGradients", learns), len(work.dataset.train)
+        planted = CanaryGradients(real, placed, records, clip_rows=real.clip_rows)
+        dataset = replace(work.dataset, shards=placed.join(work.dataset.shards, records))
+        joined = replace(work, dataset=dataset)
+        runner = start_rounds(build, joined, plan, entropy, cast("RecordGradients", planted))
+    sign = -1.0 if plan.work == "update" else 1.0  # a gradient points up the loss, an update down
     optimizer = work.optimizer()
     start = parameters = work.manifest.flatten(work.model)
     moved, scores = np.zeros(work.manifest.size), []
@@ -105,7 +125,8 @@ def listen(
             outcome = runner.run(round_, parameters, {})
             if isinstance(outcome, RoundLost):
                 raise TooFewParties(f"round {round_} of the audit ended without a sum: {outcome.reason}")
-            released = outcome.gradient * plan.expected_batch
+            scale = sign * plan.expected_batch * plan.grid.clip / outcome.clip
+            released = outcome.gradient * scale
             scores.append(placed.scores(released - (planted.background - before)))
             moved += released
             parameters = optimizer.step(parameters, outcome.gradient)

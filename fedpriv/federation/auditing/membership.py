@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,29 @@ from fedpriv.errors import IntegrityError
 from fedpriv.federation.checkpoint import CHECKPOINT, Checkpoint
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace
+from fedpriv.training.task import by_length, evaluating
 
 if TYPE_CHECKING:
     from fedpriv.training import Encoded
 
-__all__ = ["membership_of"]
+__all__ = ["SAMPLE", "membership_of"]
+
+SAMPLE: Final = 2000
+"""How many records of each kind are looked at: enough that a 95 % interval of the AUC is below 0.04 wide."""
+
+_BATCH: Final = 64
 
 
-def membership_of(work: Workplace, plan: Plan, run_dir: Path) -> Membership | None:
+def membership_of(
+    work: Workplace, plan: Plan, run_dir: Path, *, sample: int | None = SAMPLE
+) -> Membership | None:
     """Attack the model that the run in ``run_dir`` released; None where it has not released one.
 
     The reference is the public model with the public parameters that the run started from.
+
+    Args:
+        sample: most training and most held-out records to look at, drawn with the run's public seed; None for
+            all of them.
 
     Raises:
         IntegrityError: the run's parameters are not those of this model.
@@ -35,10 +47,12 @@ def membership_of(work: Workplace, plan: Plan, run_dir: Path) -> Membership | No
     start = work.manifest.flatten(work.model)
     if checkpoint.parameters.shape != start.shape:
         raise IntegrityError(f"the checkpoint in {run_dir} holds the parameters of another model")
-    before = [_losses(work, side) for side in (work.train, work.test)]
+    rng = np.random.default_rng(work.config.run.seed)
+    sides = [(side, rng.permutation(len(side))[:sample]) for side in (work.train, work.test)]
+    before = [_losses(work, *side) for side in sides]
     work.manifest.restore(work.model, checkpoint.parameters)
     try:
-        after = [_losses(work, side) for side in (work.train, work.test)]
+        after = [_losses(work, *side) for side in sides]
     finally:
         work.manifest.restore(work.model, start)
     members, others = (base - trained for base, trained in zip(before, after, strict=True))
@@ -46,9 +60,10 @@ def membership_of(work: Workplace, plan: Plan, run_dir: Path) -> Membership | No
     return membership_test(members, others, epsilon=epsilon, delta=plan.delta)
 
 
-def _losses(work: Workplace, encoded: Encoded) -> NDArray[np.float64]:
-    """The loss of each record in nats, shape (records,)."""
-    logits = np.asarray(work.task.predict(encoded), dtype=np.float64)
-    top = logits.max(axis=1, keepdims=True)
-    normaliser = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
-    return np.asarray(normaliser - logits[np.arange(len(encoded)), encoded.labels])
+def _losses(work: Workplace, encoded: Encoded, picked: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The loss of each record at ``picked`` in nats, shape ``picked.shape``."""
+    found = np.empty(len(encoded))
+    with evaluating(work.model):
+        for rows in by_length(encoded, picked, _BATCH):
+            found[rows] = work.task.losses(encoded, rows).detach().cpu().numpy()
+    return found[picked]

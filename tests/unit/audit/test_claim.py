@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,23 @@ def test_the_figures_of_a_gaussian_mechanism_of_known_epsilon(
     assert np.mean([one.any_mechanism.epsilon for one in found]) == pytest.approx(one_run, abs=0.5)
     assert np.mean([one.gaussian.epsilon for one in found]) == pytest.approx(curve, abs=0.8)
     assert all(one.any_mechanism.epsilon < true and one.gaussian.epsilon < true for one in found)
+
+
+@pytest.mark.slow
+def test_a_mechanism_that_spends_all_it_claims_is_refuted_in_at_most_one_of_twenty_runs() -> None:
+    # Randomised response of epsilon 1, whose curve no test falls short of.  Of 60 runs more than 12 are
+    # wrongly refuted with a chance below 1e-5, did the confidence hold; at epsilon 3 all are refuted.
+    curve = TradeOff.of(lambda epsilon: (math.e - math.exp(epsilon)) / (1 + math.e))
+    rng, wrong, right = np.random.default_rng(3), 0, 0
+    for true in (1.0, 3.0):
+        for _ in range(60 if true == 1.0 else 5):
+            coins = rng.random(200) < 0.5
+            told = np.where(rng.random(200) < 1 / (1 + math.exp(-true)), coins, ~coins)
+            scores = {"t": told + rng.uniform(0.0, 0.5, 200), "u": told + rng.uniform(0.0, 0.9, 200)}
+            refuted = try_claim(scores, coins, claimed=1.0, delta=1e-9, curve=curve).refuted
+            wrong, right = wrong + (refuted and true == 1.0), right + (refuted and true == 3.0)
+    assert wrong <= 12
+    assert right == 5
 
 
 def test_scores_that_say_nothing_give_nothing() -> None:
