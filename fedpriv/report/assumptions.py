@@ -7,6 +7,7 @@ from typing import Any
 from fedpriv.report.encryption import Encryption, hides_updates
 from fedpriv.report.history import History
 from fedpriv.report.rundir import RunDirectory
+from fedpriv.report.shared_records import compared, shared_records
 from fedpriv.report.wording import count, scientific
 
 __all__ = ["assumptions", "attestations"]
@@ -60,7 +61,7 @@ def assumptions(rundir: RunDirectory, history: History) -> list[dict[str, str]]:
             "clients counts as a group of m.",
         )
     )
-    rows += _people(plan)
+    rows += [_one_budget(history), *_people(plan)]
     if plan.get("work", "gradients") == "update":
         rows.append(
             (
@@ -129,6 +130,16 @@ def assumptions(rundir: RunDirectory, history: History) -> list[dict[str, str]]:
     if encryption is not None and trust != "local":
         rows += encryption.assumptions(plan["max_colluders"])
     return [{"assumption": a, "status": s, "evidence": e} for a, s, e in rows]
+
+
+def _one_budget(history: History) -> tuple[str, str, str]:
+    """Whether all that was ever released from the records is in this ledger's chain of them."""
+    what = "The records are known again, and every run on them spends from this budget."
+    if not compared(history):
+        return what, "asserted", "The data set was given a name; its records were not compared."
+    shared = sum(other.records for other in shared_records(history))
+    also = f"{count(shared, 'record')} also had another budget: section 9." if shared else "None had another."
+    return what, "holds", f"Their marks were compared with those of every data set of the ledger. {also}"
 
 
 def _people(plan: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator
 from typing import Any, Final
 
 from fedpriv import dp
 from fedpriv.audit import CAUTION
-from fedpriv.errors import FedprivError, IntegrityError
+from fedpriv.crypto.strict_json import parse
+from fedpriv.errors import DecodeError, FedprivError, IntegrityError
 from fedpriv.report.check import Check
 from fedpriv.report.history import History
 from fedpriv.report.rundir import RunDirectory
+from fedpriv.report.schema import load_schema
 
 __all__ = ["AUDIT", "audit_checks", "empirical_audit", "read_audit"]
 
@@ -25,32 +26,6 @@ _NOT_RUN: Final = (
     "Not run. No attack was tried against this model. The figures above are bounds that follow from the "
     "mechanism, not measurements, and a future attack that fails would not be proof of privacy."
 )
-_NUMBER: Final = (int, float)
-_SHAPE: Final[dict[str, type | tuple[type, ...]]] = {
-    "verdict": str,
-    "method": str,
-    "config_digest": str,
-    "plan_digest": str,
-    "canaries": int,
-    "canaries_in": int,
-    "dimension": int,
-    "rounds": int,
-    "rounds_planned": int,
-    "guesses": int,
-    "right": int,
-    "confidence": _NUMBER,
-    "claimed_epsilon": _NUMBER,
-    "delta": _NUMBER,
-    "chance_under_claim": _NUMBER,
-    "epsilon_lower_bound": _NUMBER,
-    "epsilon_if_gaussian": _NUMBER,
-    "epsilon_one_shot_estimate": (int, float, type(None)),
-    "could_have_failed": bool,
-    "membership": (dict, type(None)),
-    "versions": dict,
-    "seconds": _NUMBER,
-}
-_SHOWN: Final = tuple(key for key in _SHAPE if key not in {"config_digest", "plan_digest"})
 
 
 def empirical_audit(rundir: RunDirectory) -> dict[str, Any]:
@@ -71,7 +46,7 @@ def empirical_audit(rundir: RunDirectory) -> dict[str, Any]:
     text = (
         f"{verdict} {CAUTION} The file is not signed: whoever ran the audit is believed, or it is run again."
     )
-    return {"run": True, "text": text, "audit": {key: found[key] for key in _SHOWN}}
+    return {"run": True, "text": text, "audit": _shown(found)}
 
 
 def audit_checks(rundir: RunDirectory, history: History) -> Iterator[Check]:
@@ -90,12 +65,16 @@ def audit_checks(rundir: RunDirectory, history: History) -> Iterator[Check]:
         yield Check("audit", AUDIT, "ok", "it is of this run's configuration and plan, and of its claim")
     if found["verdict"] == "FAIL":
         yield Check("audit", f"{AUDIT}, verdict", "failed", "the audit refuted what the run claims")
+    masks = (found["server_view"] or {}).get("masks")
+    if masks is not None and masks["p_value"] < masks["error_rate"]:
+        what = "what the server received of a client is not uniform: its masks do not hide it"
+        yield Check("audit", f"{AUDIT}, server_view", "failed", what)
 
 
 def _faults(rundir: RunDirectory, history: History, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if found["config_digest"] != rundir.run["config_digest"]:
         yield "config_digest", "it is the digest of another configuration than the one in run.json"
-    if found["plan_digest"] != hashlib.sha256((rundir.path / "plan.json").read_bytes()).hexdigest():
+    if found["plan_digest"] != hashlib.sha256(rundir.files["plan.json"]).hexdigest():
         yield "plan_digest", "it is not the SHA-256 of plan.json"
     if found["delta"] != rundir.plan["delta"]:
         yield "delta", f"it says {found['delta']:g}; plan.json says {rundir.plan['delta']:g}"
@@ -123,27 +102,31 @@ def read_audit(rundir: RunDirectory) -> dict[str, Any] | None:
     Raises:
         IntegrityError: the file is not one.
     """
-    path = rundir.path / AUDIT
-    if not path.is_file():
+    from jsonschema import Draft202012Validator
+
+    text = rundir.files.get(AUDIT)
+    if text is None:
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (OSError, ValueError) as error:
+        found = parse(text)
+    except DecodeError as error:
         raise IntegrityError(f"{AUDIT} is not valid JSON: {error}") from None
     if not isinstance(found, dict) or found.get("format") != _FORMAT:
         raise IntegrityError(f"{AUDIT} is not the result of an audit in the format {_FORMAT}")
-    for key, kinds in _SHAPE.items():
-        value = found.get(key)
-        if (
-            key not in found
-            or not isinstance(value, kinds)
-            or (isinstance(value, bool) and kinds is not bool)
-        ):
+    for key in ("config_digest", "plan_digest"):
+        if not isinstance(found.get(key), str):
             raise IntegrityError(f"{AUDIT}: {key!r} is missing or has the wrong type")
-    if found["verdict"] not in ("PASS", "FAIL"):
-        raise IntegrityError(f"{AUDIT}: 'verdict' is neither PASS nor FAIL")
+    fault = next(Draft202012Validator(_schema()).iter_errors(_shown(found)), None)
+    if fault is not None:
+        raise IntegrityError(f"{AUDIT}: {fault.json_path.removeprefix('$.')}: {fault.message[:200]}")
     return found
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
+def _schema() -> dict[str, Any]:
+    """What a report shows of an audit."""
+    section: dict[str, Any] = load_schema()["properties"]["empirical_audit"]["properties"]["audit"]
+    return section
+
+
+def _shown(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: found[key] for key in _schema()["properties"] if key in found}

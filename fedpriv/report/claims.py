@@ -12,6 +12,7 @@ from fedpriv.report.encryption import Encryption
 from fedpriv.report.figures import Figures
 from fedpriv.report.history import History
 from fedpriv.report.rundir import RunDirectory
+from fedpriv.report.shared_records import shared_in_words
 from fedpriv.report.wording import adversary, count, one_in, rounded_up, scientific, sentence, times
 
 __all__ = ["summary", "warnings"]
@@ -194,7 +195,11 @@ def summary(
         "holds": not (broken or failures or violated) and figures.planned_pld is not None,
         "promised": [] if broken else promised,
         "against": against,
-        "not_covered": [*weaker, *_NOT_COVERED.get(unit, _NOT_COVERED["record"]), *_left_out(rundir)],
+        "not_covered": [
+            *weaker,
+            *_NOT_COVERED.get(unit, _NOT_COVERED["record"]),
+            *_left_out(rundir, history),
+        ],
         "epsilon_allowed": float(plan["epsilon"]),
         "epsilon_planned": figures.planned_pld,
         "epsilon_spent": figures.spent_pld,
@@ -206,11 +211,12 @@ def summary(
     }
 
 
-def _left_out(rundir: RunDirectory) -> list[dict[str, str]]:
-    """The box's line about section 9, where that section has something to say."""
-    kinds = len(accesses(rundir))
-    found = {
-        "what": "Other accesses",
-        "text": f"{count(kinds, 'kind')} outside the accounting: section 9.",
-    }
-    return [found] if kinds else []
+def _left_out(rundir: RunDirectory, history: History) -> list[dict[str, str]]:
+    """The box's lines about other budgets of the records, and about section 9 where there is one."""
+    shared = " ".join(shared_in_words(history))
+    found = [{"what": "What other runs spent", "text": shared}] if shared else []
+    kinds = len(accesses(rundir, history))
+    if kinds:
+        text = f"{count(kinds, 'kind')} outside the accounting: section 9."
+        found.append({"what": "Other accesses", "text": text})
+    return found

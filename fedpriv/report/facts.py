@@ -50,14 +50,14 @@ def collect(
         "accounting": _accounting(rundir, history, figures),
         "assumptions": open_points,
         "secure_aggregation": _secure_aggregation(rundir),
-        "accesses_not_accounted": _accesses(rundir),
+        "accesses_not_accounted": _accesses(rundir, history),
         "operational_risk": _operational_risk(rundir, figures),
         "empirical_audit": empirical_audit(rundir),
         "utility": _utility(rundir),
         "attestations": attestations(rundir),
         "crosswalk": _crosswalk(rundir, history, figures),
         "evidence": _evidence(rundir, history, checks),
-        "rounds": [_round(r) for r in rundir.rounds],
+        "rounds": [_round(r, moving="adaptive_clip" in _local_work(rundir.plan)) for r in rundir.rounds],
     }
 
 
@@ -117,15 +117,16 @@ def _guarantee(rundir: RunDirectory) -> dict[str, Any]:
 
 def _adversaries(rundir: RunDirectory, figures: Figures) -> list[dict[str, Any]]:
     delta, rows = float(rundir.plan["delta"]), []
-    for adversary, epsilon in zip(rundir.plan["adversaries"], figures.adversaries, strict=True):
-        bound = [(epsilon, delta)] if epsilon is not None else []
+    seen = zip(rundir.plan["adversaries"], figures.adversaries, figures.against, strict=True)
+    for adversary, epsilon, curve in seen:
+        bounds = [(epsilon, delta), *curve] if epsilon is not None else []
         rows.append(
             {
                 "adversary": adversary["adversary"],
                 "description": adversary["description"],
                 "epsilon_pld": epsilon,
                 "delta": delta if epsilon is not None else None,
-                "tpr_at_one_percent": highest_tpr(bound, 0.01),
+                "tpr_at_one_percent": highest_tpr(bounds, 0.01),
                 "event": adversary["event"],
             }
         )
@@ -226,6 +227,7 @@ def _accounting(rundir: RunDirectory, history: History, figures: Figures) -> dic
             {"rounds": rounds, "epsilon_rdp": rdp, "epsilon_pld": pld} for rounds, rdp, pld in figures.curve
         ],
         "by_delta": [{"delta": d, "epsilon_pld": e} for d, e in figures.by_delta],
+        "trade_off": [{"epsilon": e, "delta": d} for e, d in figures.trade_off],
         "frontier": [point.to_dict() for point in figures.frontier],
         "dataset": {
             "other_runs": len(history.others),
@@ -276,14 +278,14 @@ def _secure_aggregation(rundir: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _accesses(rundir: RunDirectory) -> list[str]:
+def _accesses(rundir: RunDirectory, history: History) -> list[str]:
     if rundir.result is None:
         return ["Not recorded: the run has not written its result."]
-    return accesses(rundir)
+    return accesses(rundir, history)
 
 
 def _operational_risk(rundir: RunDirectory, figures: Figures) -> dict[str, Any]:
-    bounds = [(epsilon, delta) for delta, epsilon in figures.by_delta]
+    bounds = [*((epsilon, delta) for delta, epsilon in figures.by_delta), *figures.trade_off]
     return {
         "delta": float(rundir.plan["delta"]),
         "epsilon": figures.planned_pld,
@@ -329,7 +331,9 @@ def _evidence(rundir: RunDirectory, history: History, checks: list[dict[str, str
     }
 
 
-def _round(recorded: dict[str, Any]) -> dict[str, Any]:
+def _round(recorded: dict[str, Any], *, moving: bool) -> dict[str, Any]:
+    """One round's line; with the bound that was in force, where it moves."""
+    bound = {"clip": recorded["clip"]} if moving and "clip" in recorded else {}
     return {
         "round": recorded["round"],
         "survivors": list(recorded["survivors"]),
@@ -339,4 +343,5 @@ def _round(recorded: dict[str, Any]) -> dict[str, Any]:
         "seconds": float(recorded["seconds"]),
         "bytes_per_client": recorded["bytes_per_client"],
         "aggregate_digest": recorded["aggregate_digest"],
+        **bound,
     }

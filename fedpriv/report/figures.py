@@ -19,6 +19,8 @@ DELTA_DECADES = (1.0, 1e-1, 1e-2, 1e-3)
 FALSE_POSITIVE_RATES = (0.0001, 0.001, 0.01, 0.1)
 _CURVE_INTERVAL = 1e-3
 _CURVE_POINTS = 24
+_TRADE_OFF_STEPS = 24
+_LEAST_DELTA = 1e-10  # below this the numerics of a privacy-loss distribution come into sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,9 @@ class Figures:
     """Recomputed ε at the run's δ; ``None`` where an accountant finds no finite bound.
 
     ``curve`` holds ``(rounds, rdp, pld)`` for 1, 2, … spent rounds; ``pld`` is there for at most 24 of them,
-    from a coarser (and so larger) discretisation.  ``by_delta`` holds ``(delta, epsilon)``.  ``frontier`` is
-    the noise that other plans would have needed, empty where nobody asks for it.
+    from a coarser (and so larger) discretisation.  ``by_delta`` holds ``(delta, epsilon)``,
+    ``trade_off`` pairs ``(epsilon, delta)`` from ε = 0 to twice the planned one, ``against`` such pairs for
+    each adversary.  ``frontier`` is the noise that other plans would have needed, empty where nobody asks.
     """
 
     planned_pld: float | None
@@ -36,7 +39,9 @@ class Figures:
     spent_rdp: float | None
     curve: tuple[tuple[int, float | None, float | None], ...]
     by_delta: tuple[tuple[float, float], ...]
+    trade_off: tuple[tuple[float, float], ...]
     adversaries: tuple[float | None, ...]
+    against: tuple[tuple[tuple[float, float], ...], ...]
     people: People = field(default_factory=People)
     frontier: tuple[dp.FrontierPoint, ...] = ()
 
@@ -53,14 +58,21 @@ def recompute(
     """ε of ``planned`` and of ``spent`` rounds of ``event``, and of the planned rounds of each event of
     ``against`` (``None``: no bound is claimed, none is computed).  Without ``curve`` the tight ε by round and
     at other δ is left out."""
+    planned_pld = _pld(event, planned, delta)
+    adversaries = tuple(None if e is None else _pld(e, planned, delta) for e in against)
     return Figures(
-        planned_pld=_pld(event, planned, delta),
+        planned_pld=planned_pld,
         planned_rdp=_rdp(event, planned, delta),
         spent_pld=_pld(event, spent, delta),
         spent_rdp=_rdp(event, spent, delta),
         curve=_curve(event, spent, delta, tight=curve),
         by_delta=_by_delta(event, planned, delta) if curve else (),
-        adversaries=tuple(None if e is None else _pld(e, planned, delta) for e in against),
+        trade_off=_trade_off(event, planned, planned_pld) if curve else (),
+        adversaries=adversaries,
+        against=tuple(
+            _trade_off(e, planned, found) if curve else ()
+            for e, found in zip(against, adversaries, strict=True)
+        ),
     )
 
 
@@ -134,6 +146,24 @@ def _curve(
 def _by_delta(event: dp.Event, rounds: int, delta: float) -> tuple[tuple[float, float], ...]:
     found = [(delta * factor, _pld(event, rounds, delta * factor)) for factor in DELTA_DECADES]
     return tuple((d, e) for d, e in found if e is not None)
+
+
+@lru_cache(maxsize=16)
+def _trade_off(event: dp.Event | None, rounds: int, planned: float | None) -> tuple[tuple[float, float], ...]:
+    """δ(ε) of ``rounds`` rounds at even steps of ε, as far as it falls and is not too small to be trusted.
+
+    What integer noise adds to δ grows with e^ε and at last outweighs the rest; a smaller ε is then as good.
+    Empty without an ε to start from."""
+    if event is None or not planned:
+        return ()
+    found: list[tuple[float, float]] = []
+    for step in range(_TRADE_OFF_STEPS + 1):
+        epsilon = 2.0 * planned * step / _TRADE_OFF_STEPS
+        delta = dp.delta_pld([(event, rounds)], epsilon)
+        if delta < _LEAST_DELTA or (found and delta >= found[-1][1]):
+            break
+        found.append((epsilon, delta))
+    return tuple(found)
 
 
 def _finite(epsilon: float) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedpriv.report.charts import charts
-from fedpriv.report.wording import count, rounded_up, scientific
+from fedpriv.report.wording import count, one_in, percent, percent_up, rounded_up, scientific
 
 __all__ = ["render"]
 
@@ -34,7 +34,8 @@ def render(report: Mapping[str, Any]) -> str:
     )
     environment.filters |= {
         "epsilon": rounded_up,
-        "percent": _percent,
+        "percent": percent,
+        "percent_up": percent_up,
         "bytes": _bytes,
         "short": _short,
         "adversary": lambda name: _LABELS.get(name, str(name).capitalize()),
@@ -42,6 +43,7 @@ def render(report: Mapping[str, Any]) -> str:
         "or_dash": lambda value: "not recorded" if value in (None, "") else value,
         "plural": count,
         "delta": scientific,
+        "one_in": one_in,
     }
     drawn = {
         key: {
@@ -68,10 +70,6 @@ def _gauge(report: Mapping[str, Any]) -> dict[str, float]:
         "planned": 100.0 if planned is None else round(100 * planned / whole, 2),
         "allowed": round(100 * summary["epsilon_allowed"] / whole, 2),
     }
-
-
-def _percent(value: float | None, decimals: int = 1) -> str:
-    return "not measured" if value is None else f"{value * 100:.{decimals}f}%"
 
 
 def _bytes(value: float | None) -> str:

@@ -13,7 +13,7 @@ __all__ = ["ClientLedger", "People", "people", "rounds_taken"]
 
 GROUP_SIZES = (2, 3, 5)
 
-_BEFORE_THE_UPDATE = frozenset({"advertise", "share", "deal", "commit", "reveal", "confirm"})
+_BEFORE_THE_UPDATE = frozenset({"refused", "advertise", "share", "deal", "commit", "reveal", "confirm"})
 """Stages of a round at which nothing that depends on records has left a client yet."""
 
 

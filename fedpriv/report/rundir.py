@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.crypto.strict_json import parse
+from fedpriv.errors import DecodeError, IntegrityError, UsageError
+from fedpriv.report.adapter_files import AdapterFiles
 from fedpriv.report.encryption import Encryption
 
-__all__ = ["RUN_FORMAT", "RunDirectory"]
+__all__ = ["EVIDENCE", "NEEDED", "RUN_FORMAT", "RunDirectory"]
 
 RUN_FORMAT = "fedpriv-run/1"
+
+NEEDED: Final = ("config.toml", "run.json", "plan.json", "ledger.json")
+"""Files without which there is nothing to verify."""
+
+EVIDENCE: Final = (
+    *NEEDED,
+    "rounds.jsonl",
+    "result.json",
+    "checkpoints.jsonl",
+    "audit.json",
+    "report.json",
+)
+"""All files that a verification reads, but for the page and the adapter: the closed set of a bundle."""
+
+_PAGE: Final = "report.html"
 
 _MOST_CLIENTS = 100_000
 _MOST_RECORDS = 1000
@@ -112,10 +128,14 @@ _RESULT: _Shape = {
 class RunDirectory:
     """What a run left behind, parsed; nothing in it is believed yet (that is :func:`~fedpriv.report.verify`).
 
-    ``result`` is ``None`` for a run that was interrupted before it wrote one.
+    ``path`` is the directory, or the bundle that the same files came in.  ``files`` holds the content of each
+    by its name, as it was read, for digests and for what is parsed elsewhere.  ``adapter`` is ``None`` where
+    its folder is missing, ``result`` for a run that was interrupted before it wrote one.
     """
 
     path: Path
+    files: Mapping[str, bytes]
+    adapter: AdapterFiles | None
     config: str
     run: dict[str, Any]
     plan: dict[str, Any]
@@ -137,14 +157,28 @@ class RunDirectory:
                 f"{path} is not a run directory: it has no run.json",
                 hint="give the directory that `fedpriv run` printed, not the one above or below it",
             )
-        run = _object(path / "run.json", _RUN)
+        files = {name: _read(path / name) for name in (*EVIDENCE, _PAGE) if (path / name).is_file()}
+        folder = path / "adapter"
+        return cls.of(path, files, AdapterFiles.of(folder) if folder.is_dir() else None)
+
+    @classmethod
+    def of(cls, path: Path, files: Mapping[str, bytes], adapter: AdapterFiles | None) -> RunDirectory:
+        """Parse files that were read before; :class:`IntegrityError` as in :meth:`open`."""
+        for name in NEEDED:
+            if name not in files:
+                raise IntegrityError(
+                    f"{name} is missing from the run directory",
+                    hint="an interrupted run goes on with `fedpriv run --resume`; "
+                    "a deleted file cannot be rebuilt",
+                )
+        run = _object(files, "run.json", _RUN)
         if run.get("format") != RUN_FORMAT:
             raise IntegrityError(
                 f"run.json has format {run.get('format')!r}, not {RUN_FORMAT!r}",
                 hint="use the version of fedpriv that wrote this run",
             )
         _require(run["dataset"], _DATASET, "run.json, dataset")
-        plan = _object(path / "plan.json", _PLAN)
+        plan = _object(files, "plan.json", _PLAN)
         for position, adversary in enumerate(plan["adversaries"]):
             _require(adversary, _ADVERSARY, f"plan.json, adversaries[{position}]")
         levels = plan.get("levels", [])  # plans of before there were any have none
@@ -152,15 +186,16 @@ class RunDirectory:
             raise IntegrityError("plan.json: 'levels' are not numbers of survivors")
         _check_people(plan)
         Encryption.of(plan)
-        result = _object(path / "result.json", _RESULT) if (path / "result.json").is_file() else None
         return cls(
             path=path,
-            config=_text(path / "config.toml"),
+            files=files,
+            adapter=adapter,
+            config=_text(files, "config.toml"),
             run=run,
             plan=plan,
-            rounds=_rounds(path / "rounds.jsonl"),
-            result=result,
-            ledger=_object(path / "ledger.json", {}),
+            rounds=_rounds(files),
+            result=_object(files, "result.json", _RESULT) if "result.json" in files else None,
+            ledger=_object(files, "ledger.json", {}),
         )
 
     @property
@@ -187,44 +222,45 @@ def _check_people(plan: dict[str, Any]) -> None:
             raise IntegrityError(f"plan.json: {key!r} has the wrong type")
 
 
-def _text(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise IntegrityError(
-            f"{path.name} is missing from the run directory",
-            hint="an interrupted run goes on with `fedpriv run --resume`; a deleted file cannot be rebuilt",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise IntegrityError(f"{path.name} cannot be read: {error}") from None
+        return path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(f"{path.name} cannot be read: {error.strerror}") from None
 
 
-def _object(path: Path, shape: _Shape) -> dict[str, Any]:
+def _text(files: Mapping[str, bytes], name: str) -> str:
     try:
-        value = json.loads(_text(path), parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise IntegrityError(f"{path.name} is not valid JSON: {error}") from None
-    _require(value, shape, path.name)
-    checked: dict[str, Any] = value
-    return checked
+        return files[name].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"{name} cannot be read: {error}") from None
 
 
-def _rounds(path: Path) -> tuple[dict[str, Any], ...]:
-    if not path.exists():
+def _object(files: Mapping[str, bytes], name: str, shape: _Shape) -> dict[str, Any]:
+    return _shaped(_text(files, name), shape, name)
+
+
+def _rounds(files: Mapping[str, bytes]) -> tuple[dict[str, Any], ...]:
+    if "rounds.jsonl" not in files:
         return ()
     rounds = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        try:
-            value = json.loads(line, parse_constant=_refuse_constant)
-        except ValueError as error:
-            raise IntegrityError(f"rounds.jsonl, line {number} is not valid JSON: {error}") from None
-        _require(value, _ROUND, f"rounds.jsonl, line {number}")
+    for number, line in enumerate(_text(files, "rounds.jsonl").splitlines(), start=1):
+        where = f"rounds.jsonl, line {number}"
+        value = _shaped(line, _ROUND, where)
         if not _counts(value["survivors"]) or not all(_drop(entry) for entry in value["dropped"]):
-            raise IntegrityError(
-                f"rounds.jsonl, line {number}: survivors and dropped clients are not well formed"
-            )
+            raise IntegrityError(f"{where}: survivors and dropped clients are not well formed")
         rounds.append(value)
     return tuple(rounds)
+
+
+def _shaped(text: str, shape: _Shape, where: str) -> dict[str, Any]:
+    try:
+        value = parse(text)
+    except DecodeError as error:
+        raise IntegrityError(f"{where} is not valid JSON: {error}") from None
+    _require(value, shape, where)
+    checked: dict[str, Any] = value
+    return checked
 
 
 def _require(value: object, shape: _Shape, where: str) -> None:
@@ -244,7 +280,3 @@ def _counts(values: list[object]) -> bool:
 def _drop(entry: object) -> bool:
     """Whether ``entry`` is a pair of a client and the stage at which it vanished."""
     return isinstance(entry, list) and len(entry) == 2 and _counts(entry[:1]) and isinstance(entry[1], str)
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")

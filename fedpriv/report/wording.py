@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["adversary", "count", "one_in", "rounded_up", "scientific", "sentence", "times"]
+__all__ = [
+    "adversary",
+    "count",
+    "one_in",
+    "percent",
+    "percent_down",
+    "percent_up",
+    "rounded_up",
+    "scientific",
+    "sentence",
+    "times",
+]
 
 _ADVERSARIES = {
     "server": "The server",
@@ -25,6 +36,35 @@ def rounded_up(value: float | None, decimals: int = 3) -> str:
         return "no bound"
     scale = 10**decimals
     return f"{math.ceil(value * scale - 1e-9) / scale:.{decimals}f}"
+
+
+def percent(value: float | None, decimals: int = 1) -> str:
+    """A measured share, rounded to the nearest.
+
+    >>> percent(0.0272), percent(None)
+    ('2.7%', 'not measured')
+    """
+    return "not measured" if value is None else f"{value * 100:.{decimals}f}%"
+
+
+def percent_up(value: float, decimals: int = 2) -> str:
+    """An upper limit on a share, rounded up.
+
+    >>> percent_up(0.027201), percent_up(1.0)
+    ('2.73%', '100.00%')
+    """
+    scale = 10**decimals
+    return f"{math.ceil(value * 100 * scale - 1e-9) / scale:.{decimals}f}%"
+
+
+def percent_down(value: float, decimals: int = 2) -> str:
+    """A lower limit on a share, rounded down.
+
+    >>> percent_down(0.027299)
+    '2.72%'
+    """
+    scale = 10**decimals
+    return f"{math.floor(value * 100 * scale + 1e-9) / scale:.{decimals}f}%"
 
 
 def count(number: int, noun: str) -> str:

@@ -1,37 +1,52 @@
-"""Writing the report of a run: the JSON first, the page from the JSON."""
+"""Writing the report of a run: the JSON first, and every other form from it."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.report.compare import carry_over
+from fedpriv.report.deployment import deployment_yaml
 from fedpriv.report.facts import collect
 from fedpriv.report.html import render
+from fedpriv.report.ledger_csv import ledger_csv
+from fedpriv.report.pdf import pdf, require_weasyprint
 from fedpriv.report.rundir import RunDirectory
 from fedpriv.report.schema import problems, require_valid
 from fedpriv.report.verify import examine
 
-__all__ = ["FORMATS", "write"]
+__all__ = ["DEFAULT_FORMATS", "FILES", "FORMATS", "write"]
 
-FORMATS = ("json", "html")
+FILES = {
+    "json": "report.json",
+    "html": "report.html",
+    "pdf": "report.pdf",
+    "yaml": "deployment.yaml",
+    "csv": "ledger.csv",
+}
+"""The file of each form, in the run directory."""
+
+FORMATS = tuple(FILES)
+DEFAULT_FORMATS = ("json", "html")
 
 
-def write(run_dir: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
-    """Write ``report.json`` (always: it is the record) and the asked-for views of it into ``run_dir``.
+def write(run_dir: str | Path, *, formats: Sequence[str] = DEFAULT_FORMATS) -> dict[str, Path]:
+    """Write ``report.json`` (always: it is the record), the asked-for forms of it, and a page that is there
+    already, into ``run_dir``.
 
-    Everything is recomputed and verified on the way, so this takes as long as ``verify``.  What people filled
-    into the slots of an earlier report is kept.
+    ``html`` is the page, ``pdf`` the page printed, ``yaml`` a draft for the OpenDP deployments registry;
+    ``csv`` holds the rows of the ledger.  Everything is recomputed and verified on the way, so this takes as
+    long as ``verify``.  What people filled into the slots of an earlier report or draft is kept.
 
     Returns:
         the path of each asked-for format.
 
     Raises:
-        UsageError: ``run_dir`` is not a run directory, or a format is unknown.
+        UsageError: ``run_dir`` is not a run directory, a format is unknown, or what it needs is missing.
         IntegrityError: a file in it is missing or unreadable, or the ledger holds nothing to account for.
     """
     unknown = sorted(set(formats) - set(FORMATS))
@@ -42,6 +57,8 @@ def write(run_dir: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str,
             else "no format of the report was asked for",
             hint=f"choose from {', '.join(FORMATS)}",
         )
+    if "pdf" in formats:
+        require_weasyprint()  # before the figures, which take seconds
     findings = examine(RunDirectory.open(run_dir))
     if findings.figures is None:
         failed = next(check for check in findings.checks if check.status == "failed")
@@ -54,11 +71,33 @@ def write(run_dir: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str,
     path = Path(run_dir)
     _keep_slots(report, path / "report.json")
     require_valid(report)
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    written = {"json": _replace(path / "report.json", text)}
-    if "html" in formats:
-        written["html"] = _replace(path / "report.html", render(report))
+    wanted = {"json", *formats}
+    if (path / FILES["html"]).exists():
+        wanted.add("html")  # a page beside the record must be the record's own
+    page = render(report) if wanted & {"html", "pdf"} else ""
+    forms: dict[str, Callable[[], str | bytes]] = {
+        "json": lambda: json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "html": lambda: page,
+        "pdf": lambda: pdf(page),
+        "yaml": lambda: deployment_yaml(report, _earlier(path / FILES["yaml"])),
+        "csv": lambda: ledger_csv(findings.rundir.ledger),
+    }
+    made = {name: forms[name]() for name in FORMATS if name in wanted}  # all of them, before any is written
+    written = {name: _replace(path / FILES[name], content) for name, content in made.items()}
     return {name: written[name] for name in formats}
+
+
+def _earlier(path: Path) -> str | None:
+    """What stands in a file, where there is one."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(
+            f"{path.name} cannot be read, and what people wrote into it would be lost",
+            hint="mend it, or move it away",
+        ) from None
 
 
 def _keep_slots(report: dict[str, Any], earlier: Path) -> None:
@@ -70,11 +109,11 @@ def _keep_slots(report: dict[str, Any], earlier: Path) -> None:
         carry_over(report, known)
 
 
-def _replace(path: Path, text: str) -> Path:
+def _replace(path: Path, content: str | bytes) -> Path:
     """Write ``path`` whole or not at all."""
     temporary = path.with_name(path.name + ".new")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         os.replace(temporary, path)
     except OSError as error:
         raise UsageError(

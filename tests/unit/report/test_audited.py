@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import make_run
+from sample_run import make_run, signer
 
 from fedpriv.audit import CAUTION
-from fedpriv.report import verify, write
+from fedpriv.report import bundle, verify, write
+
+
+def seen(view: str, auc: float) -> dict[str, Any]:
+    """How far the server gets from one view."""
+    low, high = max(0.0, auc - 0.04), min(1.0, auc + 0.04)
+    interval = {"auc": auc, "auc_interval": [low, high], "tpr": 0.5, "tpr_interval": [0.4, 0.6]}
+    return {"view": view, **interval, "fpr": 0.01, "members": 128, "others": 512, "confidence": 0.95}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +58,26 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "members": 900,
             "others": 300,
             "confidence": 0.95,
+            "members_in_all": 8700,
+            "others_in_all": 300,
+            "sample_seed": 7,
         },
+        "server_view": {
+            "method": "Scores of candidates",
+            "client": 2,
+            "rounds": 2,
+            "views": [seen("update", 1.0), seen("received", 0.52)],
+            "masks": {
+                "residues": 38_000,
+                "bins": 256,
+                "statistic": 250.6,
+                "p_value": 0.57,
+                "error_rate": 1e-6,
+                "uniform": True,
+            },
+            "seconds": 1.5,
+        },
+        "server_view_not_made": None,
         "versions": {"fedpriv": "0"},
         "seconds": 3.5,
     }
@@ -69,19 +95,44 @@ def change(run_dir: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_a_membership_test_is_an_access_that_is_not_accounted_for(audited: Path, tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    shutil.copytree(audited, run_dir)
-    told = {}
-    for membership in (True, False):
-        facts = json.loads((run_dir / "audit.json").read_text())
-        if not membership:
-            (run_dir / "audit.json").write_text(json.dumps(facts | {"membership": None}))
-        report = json.loads(write(run_dir, formats=["json"])["json"].read_text())
-        told[membership] = report["accesses_not_accounted"]
-    (extra,) = set(told[True]) - set(told[False])
-    assert "membership test" in extra
+@pytest.mark.parametrize(
+    ("look", "words"),
+    [("membership", "membership test of the audit"), ("server_view", "gradients of records of client 2")],
+)
+def test_what_an_audit_looked_at_is_an_access_that_is_not_accounted_for(
+    copy: Path, look: str, words: str
+) -> None:
+    told = []
+    for changes in ({}, {look: None}):
+        change(copy, **changes)
+        report = json.loads(write(copy, formats=["json"])["json"].read_text())
+        told.append(set(report["accesses_not_accounted"]))
+    (extra,) = told[0] - told[1]
+    assert words in extra
     assert "without noise" in extra
+
+
+def test_the_appendix_says_what_the_server_sees_and_what_that_does_not_prove(copy: Path) -> None:
+    page = write(copy)["html"].read_text()
+    assert "Appendix: what the server sees of one client" in page
+    assert "which records of client 2 were in" in page
+    assert "128 that were, among 640 candidates" in page
+    assert "0.520 (0.480 to 0.560)" in page
+    assert "once in 1,000,000 times" in page
+    assert "It proves nothing where it fails" in page
+    view = json.loads((copy / "audit.json").read_text())["server_view"]
+    change(copy, server_view=view | {"views": [seen("update", 1.0)], "masks": None})
+    assert "nothing was tried on the ciphertexts" in write(copy)["html"].read_text()
+    change(copy, server_view=None, server_view_not_made="it was not asked for")
+    assert "Appendix" not in write(copy)["html"].read_text()
+
+
+def test_masks_that_are_not_uniform_are_a_failed_check(copy: Path) -> None:
+    view = json.loads((copy / "audit.json").read_text())["server_view"]
+    masks = view["masks"] | {"p_value": 1e-9, "statistic": 500.0, "uniform": False}
+    change(copy, server_view=view | {"masks": masks})
+    (failure,) = verify(copy).failures
+    assert "its masks do not hide it" in str(failure)
 
 
 def test_its_figures_verdict_and_caution_are_shown_and_it_verifies(copy: Path) -> None:
@@ -112,6 +163,8 @@ def test_its_figures_verdict_and_caution_are_shown_and_it_verifies(copy: Path) -
         ({"verdict": "perhaps"}, "verdict"),
         ({"canaries": "many"}, "canaries"),
         ({"could_have_failed": 1}, "could_have_failed"),
+        ({"server_view": {"views": []}}, "server_view"),
+        ({"membership": {"auc": 2.0}}, "membership"),
         ({"format": "fedpriv-audit/9"}, "format"),
     ],
 )
@@ -142,3 +195,12 @@ def test_a_torn_file_is_a_failed_check_and_the_section_says_so(copy: Path) -> No
     section = json.loads(write(copy)["json"].read_text())["empirical_audit"]
     assert not section["run"]
     assert "not valid JSON" in section["text"]
+
+
+def test_an_audit_is_read_out_of_a_bundle(copy: Path) -> None:
+    write(copy)
+    alone = Path(shutil.move(bundle.write(copy, signer()), copy.parent / bundle.NAME))
+    shutil.rmtree(copy)
+    found = verify(alone)
+    assert found.ok
+    assert "audit" in {check.name for check in found.checks}
