@@ -46,6 +46,7 @@ def make_run(
     graph: str = "complete",
     name: str = "quickstart",
     encryption: dict[str, Any] | None = None,
+    records: dict[str, Any] | None = None,
 ) -> Path:
     """Write a run of ``done`` of ``rounds`` rounds (all, when left out) into ``root`` and return its folder.
 
@@ -79,7 +80,8 @@ def make_run(
     lines = []
     with Ledger(root / f"{name}.sqlite", signer(), lambda: "2026-03-01T09:00:00Z") as ledger:
         ledger.set_budget(DATASET, "reviews", epsilon * 2, DELTA)
-        ledger.plan(run_id, DATASET, event=noise.event(), rounds=rounds, details={"config": CONFIG})
+        told = {"config": CONFIG} if records is None else {"config": CONFIG, "records": records}
+        ledger.plan(run_id, DATASET, event=noise.event(), rounds=rounds, details=told)
         counted = 0
         for round_ in range(1, done + 1):
             ledger.reserve(run_id, round_)

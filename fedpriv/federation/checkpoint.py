@@ -22,6 +22,7 @@ from fedpriv.errors import IntegrityError
 
 __all__ = [
     "CHECKPOINT",
+    "CHECKPOINTS",
     "Checkpoint",
     "append_line",
     "json_line",
@@ -34,6 +35,9 @@ __all__ = [
 
 CHECKPOINT = Path("checkpoint") / "state.npz"
 """Where a run's folder keeps it."""
+
+CHECKPOINTS = "checkpoints.jsonl"
+"""Where a run's folder keeps the countersigned heads of the ledger, one a released round."""
 
 
 @dataclass(frozen=True, slots=True)

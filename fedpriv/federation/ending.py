@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.federation.checkpoint import read_json, read_lines, write_json
+from fedpriv.federation.checkpoint import CHECKPOINTS, read_json, read_lines, write_json
 from fedpriv.federation.config import Config
 from fedpriv.federation.facts import accesses
 from fedpriv.federation.observer import RunResult
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace
 from fedpriv.ledger import Ledger
+from fedpriv.ledger.countersigned import CHECKPOINT_FILE
 from fedpriv.ledger.home import now
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def finish(
         pooling=config.model.pooling,
         revision=config.model.revision,
         max_length=config.model.max_length,
+        beside=_checkpoint(run_dir),
     )
     if not ledger.run(run_id).finished:  # else an earlier call died after this line
         ledger.finish(run_id, {"adapter": digest, "accuracy": accuracy})
@@ -110,3 +113,9 @@ def finish(
         dropouts=sum(len(line["dropped"]) for line in rounds),
         insecure=plan.insecure,
     )
+
+
+def _checkpoint(run_dir: Path) -> dict[str, bytes]:
+    """The last head of the ledger that clients countersigned, as a file of the adapter; none without one."""
+    signed = read_lines(run_dir / CHECKPOINTS)
+    return {CHECKPOINT_FILE: (json.dumps(signed[-1], indent=2) + "\n").encode()} if signed else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
+    CHECKPOINTS,
     Checkpoint,
     json_line,
     read_json,
@@ -16,12 +17,14 @@ from fedpriv.federation.checkpoint import (
     write_file,
     write_json,
 )
+from fedpriv.federation.client_ledgers import ClientLedgers
 from fedpriv.federation.config import Config
 from fedpriv.federation.planning.allowance import check_allowance, first_budget
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace
 from fedpriv.ledger import Ledger, check_unit
 from fedpriv.ledger.home import now
+from fedpriv.ledger.records import check_resumed, remember
 
 __all__ = ["again", "begin"]
 
@@ -33,7 +36,13 @@ _COMMITTED = {"config": "config.toml", "plan": "plan.json"}
 
 
 def begin(
-    config: Config, run_dir: Path, work: Workplace, plan: Plan, ledger: Ledger
+    config: Config,
+    run_dir: Path,
+    *,
+    work: Workplace,
+    plan: Plan,
+    ledger: Ledger,
+    clients: ClientLedgers,
 ) -> tuple[Checkpoint, str]:
     """Write the run's folder, then commit the plan to the ledger.
 
@@ -41,6 +50,9 @@ def begin(
     the ledger that no folder belongs to.
     """
     check_allowance(config, plan)
+    in_force = ledger.budget(plan.dataset)
+    cap = config.budget.client_epsilon or (in_force.epsilon if in_force else first_budget(config))
+    clients.check(plan, epsilon=cap, name=work.dataset.name)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,12 +75,18 @@ def begin(
             "base_accuracy": base.accuracy,
         },
     )
-    _commit(config, run_dir, work, plan, ledger, run_id=run_id)
+    _commit(config, run_dir, work=work, plan=plan, ledger=ledger, clients=clients, run_id=run_id)
     return checkpoint, run_id
 
 
 def again(
-    config: Config, run_dir: Path, work: Workplace, plan: Plan, ledger: Ledger
+    config: Config,
+    run_dir: Path,
+    *,
+    work: Workplace,
+    plan: Plan,
+    ledger: Ledger,
+    clients: ClientLedgers,
 ) -> tuple[Checkpoint, str]:
     """Read what an earlier call left, and refuse where the configuration or the ledger is another."""
     facts = read_json(run_dir / "run.json")
@@ -84,34 +102,47 @@ def again(
     checkpoint = Checkpoint.load(run_dir / CHECKPOINT)
     fingerprint = work.dataset.fingerprint
     if checkpoint.head == _NO_HEAD and run_id not in {run.run_id for run in ledger.runs(fingerprint)}:
-        _commit(config, run_dir, work, plan, ledger, run_id=run_id)
+        _commit(config, run_dir, work=work, plan=plan, ledger=ledger, clients=clients, run_id=run_id)
     elif checkpoint.head not in {_NO_HEAD, *(row.hash.hex() for row in ledger.rows(fingerprint))}:
         raise IntegrityError(
             "The ledger does not hold the row that this run's checkpoint names: an older copy was put "
             "back, or it is another ledger.",
             hint="Restore the newest copy of the ledger; a run is never resumed on an older one.",
         )
+    check_resumed(ledger, fingerprint, run_id, work.dataset.recognised.marks)
     kept = [line for line in read_lines(run_dir / "rounds.jsonl") if line["round"] <= checkpoint.round]
     write_file(run_dir / "rounds.jsonl", b"".join(json_line(line) for line in kept))
+    signed = read_lines(run_dir / CHECKPOINTS)  # without a line that was half written
+    write_file(run_dir / CHECKPOINTS, b"".join(json_line(line) for line in signed))
     return checkpoint, run_id
 
 
 def _commit(
-    config: Config, run_dir: Path, work: Workplace, plan: Plan, ledger: Ledger, *, run_id: str
+    config: Config,
+    run_dir: Path,
+    *,
+    work: Workplace,
+    plan: Plan,
+    ledger: Ledger,
+    clients: ClientLedgers,
+    run_id: str,
 ) -> None:
     """Commit the plan, with the digests of the files that say what it is; nothing is spent yet."""
     dataset = work.dataset
-    if ledger.budget(dataset.fingerprint) is None:
-        ledger.set_budget(dataset.fingerprint, dataset.name, first_budget(config), config.privacy.delta)
     files = {f"{name}_file": (run_dir / place).read_bytes() for name, place in _COMMITTED.items()}
-    ledger.plan(
-        run_id,
-        dataset.fingerprint,
-        event=plan.event,
-        rounds=plan.rounds,
-        details={
-            "config": config.digest(),
-            "manifest": work.manifest.digest(),
-            **{name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-        },
-    )
+    with remember(ledger, dataset.recognised) as records:
+        if ledger.budget(dataset.fingerprint) is None:
+            ledger.set_budget(dataset.fingerprint, dataset.name, first_budget(config), config.privacy.delta)
+        ledger.plan(
+            run_id,
+            dataset.fingerprint,
+            event=plan.event,
+            rounds=plan.rounds,
+            details={
+                "config": config.digest(),
+                "manifest": work.manifest.digest(),
+                "records": records,
+                **({"clients": clients.roster_digest()} if clients.clients else {}),
+                **{name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+            },
+        )

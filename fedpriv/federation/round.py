@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,12 @@ from fedpriv.aggregation import AggregationServer, Ckks, KeyHolder
 from fedpriv.ckks.mode import AUTHORITY
 from fedpriv.crypto import SigningKey, digest
 from fedpriv.entropy import Entropy
-from fedpriv.errors import TooFewParties
+from fedpriv.errors import BudgetExceeded, TooFewParties
 from fedpriv.federation.banded import BandedRelease
 from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.removal import noise_share, surplus
 from fedpriv.federation.traffic import Metered
 from fedpriv.federation.work.local_work import LocalWork, local_work
-from fedpriv.federation.work.record_work import RECORD_SHARE
 from fedpriv.federation.workplace import Workplace
 from fedpriv.secagg import UPDATE, run_in_process
 from fedpriv.secagg.in_process import RoundClient
@@ -29,7 +28,11 @@ from fedpriv.secagg.in_process import RoundClient
 if TYPE_CHECKING:
     from fedpriv.training import LocalTraining, RecordGradients
 
-__all__ = ["RECORD_SHARE", "RoundLost", "RoundOutcome", "RoundRunner"]
+__all__ = ["REFUSED", "RoundLost", "RoundOutcome", "RoundRunner"]
+
+UPLOAD: Final = "upload"
+REFUSED: Final = "refused"
+"""In the place of a stage: the client took no part, because a budget of its own did not allow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,11 @@ class RoundOutcome:
     bytes_per_client: int
     aggregate_digest: str
     clip: float
+
+    def naming(self, refused: Iterable[int]) -> RoundOutcome:
+        """The same, with the clients that refused the round told from those that vanished."""
+        dropped = {**dict(self.dropped), **dict.fromkeys(refused, REFUSED)}
+        return replace(self, dropped=tuple(sorted(dropped.items())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,13 @@ class RoundRunner:
         return {client: key.public for client, key in self.keys.items()}
 
     def run(
-        self, round_: int, parameters: NDArray[np.float32], vanishing: Mapping[int, str]
+        self,
+        round_: int,
+        parameters: NDArray[np.float32],
+        vanishing: Mapping[int, str],
+        *,
+        head: bytes = b"",
+        before_upload: Callable[[int], None] = lambda client: None,
     ) -> RoundOutcome | RoundLost:
         """Run round ``round_`` from the model ``parameters``.
 
@@ -109,6 +123,10 @@ class RoundRunner:
             round_: number of the round, from 1.
             parameters: float32, shape ``(dimension,)``.
             vanishing: the stage from which on a client no longer answers, by client.
+            head: of the ledger that the round is reserved in: clients that were shown different ones have no
+                sum together.
+            before_upload: is called with a client before its upload leaves it; where its own budget refuses
+                (`BudgetExceeded`), the client vanishes then.
 
         Returns:
             the outcome, or why there is none: fewer clients answered than the plan needs.
@@ -118,25 +136,23 @@ class RoundRunner:
         self.work.manifest.restore(self.work.model, parameters)
         parties = self._parties(round_, members)
         server, clients = parties.server, parties.clients
-        context = self._context(parameters)
+        context = self._context(parameters, head)
         server.open_round(round_, context, prepare=self.plan.prepares and round_ < self.plan.rounds)
         for holder in parties.authority.values():
             holder.open_round(round_, context)
         for place, client in enumerate(members, start=1):
             clients[place].open_round(round_, context)
-            if stages.index(vanishing.get(client, stages[-1])) >= stages.index("upload"):
+            if stages.index(vanishing.get(client, stages[-1])) >= stages.index(UPLOAD):
                 vector = self._local_update(round_, client, parameters, clients[place])
                 clients[place].set_vectors(vector)
-        delivery = _Delivery(
-            stages, {members.index(client) + 1: stage for client, stage in vanishing.items()}
-        )
+        delivery = _Delivery(stages, members, vanishing, before_upload)
         try:
             answering: dict[int, RoundClient] = {**clients, **parties.authority}
             total = run_in_process(server, answering, delivery)
         except TooFewParties as error:
             if self._banded is not None:
                 self._banded.reset()
-            uploaded = stages.index(delivery.stage) >= stages.index("upload")
+            uploaded = stages.index(delivery.stage) >= stages.index(UPLOAD)
             return RoundLost(stage=delivery.stage, reason=str(error), uploaded=uploaded)
         grid = self.plan.grid
         opened = grid.centre(total.vectors[UPDATE])
@@ -148,7 +164,7 @@ class RoundRunner:
         return RoundOutcome(
             gradient=self.local.read(noisy, len(total.survivors)),
             survivors=tuple(members[place - 1] for place in total.survivors),
-            dropped=tuple(sorted(vanishing.items())),
+            dropped=tuple(sorted({**vanishing, **delivery.refused}.items())),
             bytes_per_client=max(sent),
             aggregate_digest=digest(
                 "fedpriv/aggregate/v1", noisy.astype(noisy.dtype.newbyteorder("<")).tobytes()
@@ -205,10 +221,11 @@ class RoundRunner:
             total += noise_share(noise, party.level_secrets(), words)
         return self.plan.grid.to_residues(total)
 
-    def _context(self, parameters: NDArray[np.float32]) -> bytes:
-        """Digest of the model and of the configuration, which every mask is derived under."""
+    def _context(self, parameters: NDArray[np.float32], head: bytes) -> bytes:
+        """Digest of configuration, model and ledger, which every mask is derived under."""
         return digest(
-            "fedpriv/round-context/v1",
+            "fedpriv/round-context/v2",
+            head,
             bytes.fromhex(self.work.config.digest()),
             bytes.fromhex(self.work.manifest.digest()),
             parameters.astype("<f4").tobytes(),
@@ -217,13 +234,32 @@ class RoundRunner:
 
 @dataclass(slots=True)
 class _Delivery:
-    """Whether a client still answers at a stage, and which stage was the last to be asked for."""
+    """Whether a client still answers at a stage, and which stage was the last to be asked for.
+
+    ``refused`` collects the clients whose own budget did not let their upload go.
+    """
 
     stages: tuple[str, ...]
+    members: tuple[int, ...]
     vanishing: Mapping[int, str]
+    before_upload: Callable[[int], None]
     stage: str = ""
+    refused: dict[int, str] = field(default_factory=dict)
 
-    def __call__(self, stage: str, client: int) -> bool:
+    def __call__(self, stage: str, place: int) -> bool:
         self.stage = stage
+        if place == AUTHORITY:
+            return True
+        client = self.members[place - 1]
         last = self.vanishing.get(client)
-        return last is None or self.stages.index(stage) < self.stages.index(last)
+        if client in self.refused or (
+            last is not None and self.stages.index(stage) >= self.stages.index(last)
+        ):
+            return False
+        if stage == UPLOAD:
+            try:
+                self.before_upload(client)
+            except BudgetExceeded:
+                self.refused[client] = REFUSED
+                return False
+        return True

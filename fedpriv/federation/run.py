@@ -8,8 +8,10 @@ in the ledger, and at most the round in progress is lost.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +25,13 @@ from fedpriv.entropy import Entropy
 from fedpriv.errors import BudgetExceeded, UnsafeParameters, UsageError
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
+    CHECKPOINTS,
     Checkpoint,
     append_line,
     read_json,
     write_json,
 )
+from fedpriv.federation.client_ledgers import ClientLedgers, open_client_ledgers
 from fedpriv.federation.config import Config
 from fedpriv.federation.ending import finish
 from fedpriv.federation.facts import run_facts
@@ -65,15 +69,19 @@ def run(
         IntegrityError: the folder or the ledger is not what this run left behind.
     """
     _check_folder(run_dir, resume)
-    work = prepare(config)
+    work = prepare(config, begins=True)
     plan = make_plan(config, work)
     if plan.problems:
         raise UnsafeParameters(
             plan.problems[0],
             hint="raise privacy.noise_multiplier or leave it out, or take fewer rounds or a smaller batch",
         )
-    with closing(open_ledger(ledger_path(config))) as ledger:
-        session = _Session(config, run_dir, work, plan, ledger, observer or Silent())
+    with (
+        closing(open_ledger(ledger_path(config))) as ledger,
+        closing(open_client_ledgers(config, work.dataset, plan, server=ledger.public)) as clients,
+    ):
+        clients.follow(ledger, plan.dataset)  # an older ledger is found out before anything is spent
+        session = _Session(config, run_dir, work, plan, ledger, clients, observer or Silent())
         return session.go(resume)
 
 
@@ -97,13 +105,22 @@ class _Session:
     work: Workplace
     plan: Plan
     ledger: Ledger
+    clients: ClientLedgers
     observer: RunObserver
 
     def go(self, resume: bool) -> RunResult:
         """Start or resume, run the rounds that are left, finish."""
         checkpoint, run_id = (again if resume else begin)(
-            self.config, self.run_dir, self.work, self.plan, self.ledger
+            self.config,
+            self.run_dir,
+            work=self.work,
+            plan=self.plan,
+            ledger=self.ledger,
+            clients=self.clients,
         )
+        self.clients.follow(self.ledger, self.plan.dataset)
+        self.clients.join(run_id, self.plan)
+        self._countersign(self.clients.clients)  # what a round gave before an earlier call died
         self.observer.started(self.plan, checkpoint.round)
         optimizer = self.work.optimizer()
         if checkpoint.optimizer:
@@ -135,6 +152,8 @@ class _Session:
             learns=runner.gradients,
             facts=lambda finished: self._facts(run_id, runner, finished),
         )
+        self.clients.follow(self.ledger, self.plan.dataset)
+        self.clients.settle()
         self.observer.finished(result)
         return result
 
@@ -149,21 +168,31 @@ class _Session:
         done = self.ledger.run(run_id).last_round or 0
         for round_ in range(done + 1, self.plan.rounds + 1):
             started = time.perf_counter()
+            members = self.plan.members(round_)
             try:
-                self.ledger.reserve(run_id, round_, self._unit)
+                refused = self._roll_call(run_id, members)
+                reserved = self.ledger.reserve(run_id, round_, self._unit)
             except BudgetExceeded as error:
                 if not done:
                     raise
                 self.observer.round_lost(round_, str(error))
                 break  # the rounds that the budget paid for are a result
-            outcome = runner.run(round_, parameters, self._vanishing(round_))
+            self.clients.follow(self.ledger, self.plan.dataset, among=members)
+            outcome = runner.run(
+                round_,
+                parameters,
+                {**self._vanishing(round_), **dict.fromkeys(refused, self.plan.aggregator.stages[0])},
+                head=reserved.hash,
+                before_upload=partial(self.clients.reserve, run_id, round_),
+            )
             if isinstance(outcome, RoundLost):
-                # A matrix mechanism counts rounds by their place: to take one back would shift the rest.
-                if not outcome.uploaded and self.plan.bands is None:
-                    self.ledger.void(run_id, round_, {"stage": outcome.stage, "reason": outcome.reason})
+                self._void(run_id, round_, outcome, members)
                 self.observer.round_lost(round_, outcome.reason)
                 continue
+            outcome = outcome.naming(refused)
             released = self._release(run_id, round_, outcome)
+            gone = {client for client, _ in outcome.dropped}
+            self._countersign([client for client in members if client not in gone])
             parameters = optimizer.step(parameters, outcome.gradient)
             done = round_
             record = self._record(run_id, round_, outcome, parameters, started)
@@ -173,6 +202,45 @@ class _Session:
             )
             self.observer.round_finished(record)
         return parameters
+
+    def _roll_call(self, run_id: str, members: tuple[int, ...]) -> dict[int, str]:
+        """Which of ``members`` take no part in the next round, and why.
+
+        Raises:
+            BudgetExceeded: so many that the round could not succeed.
+        """
+        refused = self.clients.refusals(run_id, members)
+        if refused and len(members) - len(refused) < self.plan.noise.min_survivors:
+            client, reason = min(refused.items())
+            raise BudgetExceeded(
+                f"{len(refused)} of {len(members)} clients refuse another round, which needs "
+                f"{self.plan.noise.min_survivors}. Client {client}: {reason}",
+                hint="Let these clients raise their own caps, or end here.",
+            )
+        return refused
+
+    def _void(self, run_id: str, round_: int, lost: RoundLost, members: tuple[int, ...]) -> None:
+        """Take a lost round back where every client that was to take part vouches that it sent nothing.
+
+        A matrix mechanism counts rounds by their place: to take one back would shift the rest.
+        """
+        if lost.uploaded or self.plan.bands is not None:
+            return
+        evidence: dict[str, Any] = {"stage": lost.stage, "reason": lost.reason}
+        if self.clients.clients:
+            words = self.clients.withdrawals(run_id, round_, members)
+            if words is None:
+                return
+            evidence["withdrawals"] = {str(client): word.hex() for client, word in words.items()}
+        self.ledger.void(run_id, round_, evidence)
+
+    def _countersign(self, present: Iterable[int]) -> None:
+        """Show the clients that are there the ledger, and keep what they sign of it."""
+        present = list(present)
+        self.clients.follow(self.ledger, self.plan.dataset, among=present)
+        signed = self.clients.countersign(present)
+        if signed is not None:
+            append_line(self.run_dir / CHECKPOINTS, signed.to_dict())
 
     def _facts(self, run_id: str, runner: RoundRunner, finished: str | None = None) -> dict[str, Any]:
         """What ``run.json`` says; the two figures of the first call are kept."""
@@ -203,12 +271,13 @@ class _Session:
     def _identities(self) -> dict[int, SigningKey]:
         """A signing key for each simulated client, and for the key authority where there is one.
 
-        For this process only: nothing secret reaches the disk.
+        Clients with ledgers of their own sign with those ledgers' keys; all others are made for this process.
         """
         stream = Entropy(self.config.privacy.insecure_seed).stream("identities")
         clients = range(1, self.work.dataset.clients + 1)
         authority = (AUTHORITY,) if self.plan.aggregator.has_authority else ()
-        return {party: SigningKey.from_seed(stream.read(32)) for party in (*clients, *authority)}
+        made = {party: SigningKey.from_seed(stream.read(32)) for party in (*clients, *authority)}
+        return made | self.clients.keys
 
     def _vanishing(self, round_: int) -> dict[int, str]:
         """Which simulated client vanishes in ``round_``, and from which stage on; from the public seed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv import data
+from fedpriv.crypto import digest
 from fedpriv.errors import DataError
 from fedpriv.federation.config import Config
+from fedpriv.federation.home import ledger_path
 from fedpriv.federation.planning.cohorts import largest_cohort
+from fedpriv.ledger import Ledger
+from fedpriv.ledger.home import open_ledger
+from fedpriv.ledger.marks import Marks, marks_of, salt_of
+from fedpriv.ledger.records import Recognised, first_seen, recognise
 
 if TYPE_CHECKING:
     from fedpriv.peft import Manifest, PeftSpec
@@ -29,8 +37,22 @@ class DataSet:
     left_out: data.LeftOut
     shards: tuple[NDArray[np.int64], ...]
     """Indices into ``train``, one array a client, disjoint."""
-    fingerprint: str
+    marks: NDArray[np.uint64]
+    """One keyed mark a training record, in the order of ``train``."""
+    recognised: Recognised
+    """The data set of the ledger that the training records belong to."""
     name: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The data set's name in the ledger."""
+        return self.recognised.dataset
+
+    @property
+    def shares_digest(self) -> str:
+        """Which records are together at one client, in no order: keyed, 64 hexadecimal digits."""
+        shares = sorted(Marks.of(self.marks[shard]).digest() for shard in self.shards)
+        return digest("fedpriv/clients/v2", *shares).hex()
 
     @property
     def clients(self) -> int:
@@ -69,10 +91,18 @@ class Workplace:
         )
 
 
-def load_data(config: Config) -> DataSet:
-    """Read, hold out, partition.
+def load_data(config: Config, ledger: Ledger | None = None, *, begins: bool = False) -> DataSet:
+    """Read, hold out, partition, and find out whose budget the training records spend.
+
+    Args:
+        config: names the data.
+        ledger: where the data set is accounted; default: the configuration's, if there is one.
+        begins: a run begins: its ledger is made where it is missing, once the data are seen to be right.
+            Otherwise nothing is written.
 
     Raises:
+        UsageError: the records belong to several data sets of the ledger.
+        IntegrityError: what the ledger knows of its data sets' records is damaged.
         DataError: a column or a label is missing, a client would be empty, a label is seen only in test.
     """
     options = config.data
@@ -88,11 +118,10 @@ def load_data(config: Config) -> DataSet:
         raise DataError(
             "The configuration names no held-out data.", hint="Set data.test.fraction or .source."
         )
-    everything = np.arange(len(train), dtype=np.int64)
     share = config.partition
     shards = data.partition(
         train,
-        everything,
+        np.arange(len(train), dtype=np.int64),
         method=share.method,
         clients=share.clients,
         column=share.column,
@@ -104,14 +133,33 @@ def load_data(config: Config) -> DataSet:
     config.min_survivors(
         largest_cohort(len(shards), config.privacy.bands)
     )  # before the model is loaded: it is quicker to fail
+    marks, recognised = _recognised(map(data.canonical_text, train.texts), config, ledger, begins)
     return DataSet(
         train=train,
         test=test,
         left_out=table.left_out,
         shards=tuple(shards),
-        fingerprint=data.fingerprint(train, everything),
-        name=config.budget.name or options.source,
+        marks=marks,
+        recognised=recognised,
+        name=recognised.called(config.budget.name or options.source),
     )
+
+
+def _recognised(
+    records: Iterable[bytes], config: Config, ledger: Ledger | None, begins: bool
+) -> tuple[NDArray[np.uint64], Recognised]:
+    """One mark a record, and the data set of the ledger that they belong to."""
+    version = config.data.version
+    if ledger is not None:
+        marks = marks_of(records, salt_of(ledger))
+        return marks, recognise(ledger, Marks.of(marks), version)
+    path = ledger_path(config)
+    if begins or path.exists():
+        with open_ledger(path) as found:
+            return _recognised(records, config, found, begins)
+    salt = os.urandom(32)  # no ledger could know them: it comes, with its key, with the first run
+    marks = marks_of(records, salt)
+    return marks, first_seen(Marks.of(marks), salt, version)
 
 
 def _check_delta(config: Config, *, records: int, clients: int) -> None:
@@ -138,13 +186,17 @@ def _read(config: Config, source: str, columns: list[str]) -> data.Table:
     )
 
 
-def prepare(config: Config) -> Workplace:
+def prepare(config: Config, *, begins: bool = False) -> Workplace:
     """Load what ``config`` names; the expensive part of a plan and of a run.
+
+    Args:
+        config: the configuration.
+        begins: a run begins; see :func:`load_data`.
 
     Raises:
         UsageError: the model or the data cannot be used as the configuration describes them.
     """
-    dataset = load_data(config)
+    dataset = load_data(config, begins=begins)
 
     from fedpriv import peft, training
 

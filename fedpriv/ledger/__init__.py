@@ -6,6 +6,8 @@ from fedpriv.ledger.body import Kind
 from fedpriv.ledger.budget import RunCost, Spent
 from fedpriv.ledger.bundle import Mismatch, verify_bundle
 from fedpriv.ledger.chain import TRANSITIONS, Budget, RoundState, RunState
+from fedpriv.ledger.client import ClientLedger
+from fedpriv.ledger.countersigned import Checkpoint, Head
 from fedpriv.ledger.ledger import Ledger
 from fedpriv.ledger.record import RunRecord
 from fedpriv.ledger.rows import Row
@@ -13,6 +15,9 @@ from fedpriv.ledger.unit import RECORD, check_unit
 
 __all__ = [
     "Budget",
+    "Checkpoint",
+    "ClientLedger",
+    "Head",
     "Kind",
     "Ledger",
     "Mismatch",

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -26,6 +27,7 @@ from fedpriv.ledger.body import (
 from fedpriv.ledger.budget import Spent, admit_plan, admit_reserve, spent, warm
 from fedpriv.ledger.bundle import make_bundle
 from fedpriv.ledger.chain import Budget, Chain
+from fedpriv.ledger.countersigned import Head
 from fedpriv.ledger.record import RunRecord
 from fedpriv.ledger.rows import Row, seal
 from fedpriv.ledger.store import Store
@@ -84,9 +86,19 @@ class Ledger:
         self.close()
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return self._store.path
+
+    @property
     def public(self) -> bytes:
         """The public key (32 bytes) that every row of this ledger is signed under."""
         return self._signer.public
+
+    @property
+    def key(self) -> SigningKey:
+        """The identity that signs every row."""
+        return self._signer
 
     # Budgets
 
@@ -182,6 +194,19 @@ class Ledger:
             admit_reserve(chain, chain.runs[run_id])
             return self._write(chain, Kind.RESERVE, body)
 
+    def check_round(self, run_id: str) -> None:
+        """Say whether one more round of a run could be reserved; nothing is written.
+
+        Raises:
+            BudgetExceeded, UsageError: it could not, with the reason that `reserve` would give.
+        """
+        with self._lock:
+            chain = self._chain(self._dataset(run_id))
+            run = chain.runs[run_id]
+            if run.finished:
+                raise UsageError(f"The run {run_id} is finished.", hint="Plan a new run on the data set.")
+            admit_reserve(chain, run)
+
     def release(self, run_id: str, round: int, details: Details) -> Row:  # noqa: A002
         """Record that a reserved round gave its sum: survivors, realised noise, digest of the aggregate.
 
@@ -238,16 +263,21 @@ class Ledger:
             budgets = (self._chain(dataset).budget for dataset in self._store.datasets())
             return [budget for budget in budgets if budget is not None]
 
-    def rows(self, dataset: str) -> list[Row]:
-        """All rows of a data set, oldest first; checked against the chain."""
+    def rows(self, dataset: str, start: int = 0) -> list[Row]:
+        """The rows of a data set from number ``start`` on, oldest first; checked against the chain."""
         with self._lock:
             chain = self._chain(check_dataset(dataset))
-            return self._store.rows(dataset)[: chain.length]
+            return self._store.rows(dataset, start)[: max(chain.length - start, 0)]
 
     def head(self, dataset: str) -> bytes:
         """The hash of the last row (32 bytes): kept elsewhere, it tells whether rows were taken away."""
         with self._lock:
             return self._chain(check_dataset(dataset)).head
+
+    def holds(self, head: Head) -> bool:
+        """Whether the chain of the head's data set has that row; if not, it is older, or another one."""
+        rows = self.rows(head.dataset, head.seq)[:1]
+        return bool(rows) and rows[0].hash == head.hash
 
     def runs(self, dataset: str) -> list[RunRecord]:
         """The runs planned on a data set, oldest first."""

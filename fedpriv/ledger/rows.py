@@ -9,7 +9,7 @@ from fedpriv.crypto import SigningKey, canonical_json, digest, verify
 from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.ledger.body import MAX_BODY_BYTES, Body, check_time
 
-__all__ = ["Row", "genesis", "seal"]
+__all__ = ["Row", "genesis", "seal", "signature_of_head_holds"]
 
 _ROW_DOMAIN: Final = "fedpriv/ledger/row/v1"
 _GENESIS_DOMAIN: Final = "fedpriv/ledger/genesis/v1"
@@ -68,7 +68,7 @@ class Row:
 
     def signature_holds(self) -> bool:
         """Whether ``signer`` signed ``hash``."""
-        return verify(self.signer, _SIGNATURE_DOMAIN, self.hash, self.signature)
+        return signature_of_head_holds(self.signer, self.hash, self.signature)
 
     def to_dict(self) -> dict[str, object]:
         """The row as a bundle holds it; the data set stands once at the head of the bundle."""
@@ -82,6 +82,11 @@ class Row:
             "hash": self.hash.hex(),
             "signature": self.signature.hex(),
         }
+
+
+def signature_of_head_holds(signer: bytes, hash_: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` is the one that ``signer`` gives to a row with this hash."""
+    return verify(signer, _SIGNATURE_DOMAIN, hash_, signature)
 
 
 def seal(signer: SigningKey, *, seq: int, dataset: str, kind: str, time: str, body: Body, prev: bytes) -> Row:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fedpriv.errors import IntegrityError, UsageError
@@ -71,10 +72,12 @@ def save(
     pooling: str | None = None,
     revision: str | None = None,
     max_length: int | None = None,
+    beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> str:
     """Writes the trained parameters of an attached ``model`` and returns ``digest_of(directory)``.
 
-    The directory must be empty or absent, so that the digest covers this adapter alone.  Only the file name
+    The directory must be empty or absent, so that the digest covers this adapter alone, and the files
+    ``beside`` it, by name, that the caller wants to be covered too.  Only the file name
     of a ``base_model`` that is an absolute path is kept: an adapter is handed on, the folders of a machine
     are not.
 
@@ -99,6 +102,8 @@ def save(
         }
         save_file(tensors, str(folder / STATE), metadata={"format": "pt"})
     _write_json(folder / RECORD, record.to_dict())
+    for name, content in beside.items():
+        (folder / name).write_bytes(content)
     return digest_of(folder)
 
 

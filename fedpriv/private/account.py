@@ -6,16 +6,20 @@ import secrets
 import warnings
 import weakref
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from fedpriv import dp
 from fedpriv.errors import IntegrityError, UsageError
-from fedpriv.ledger import RECORD, RunRecord, Spent, check_unit
+from fedpriv.ledger import RECORD, Ledger, RunRecord, Spent, check_unit
 from fedpriv.ledger import Budget as Allowance
 from fedpriv.ledger.home import open_ledger
+from fedpriv.ledger.marks import Marks, marks_of, salt_of
+from fedpriv.ledger.records import Recognised, check_resumed, recognise, remember
 from fedpriv.private.budget import Budget
+from fedpriv.private.canonical import Records, canonical_records
 from fedpriv.private.release import Grid
 
 __all__ = ["Account", "Plan", "make_plan"]
@@ -82,16 +86,24 @@ class Account:
 
     Args:
         budget: what the data set may lose, should it have no budget yet.
-        dataset: its fingerprint.
+        records: the data set, read once to know it again.
+
+    Raises:
+        UsageError: records that are no one data set's, or have no canonical form and were given no
+            fingerprint.
+        IntegrityError: what the ledger knows of its data sets' records is damaged.
     """
 
-    def __init__(self, budget: Budget, dataset: str) -> None:
-        self.dataset = dataset
+    def __init__(self, budget: Budget, records: Records) -> None:
         self._given = budget
         self._ledger = open_ledger(budget.path)
         self._close = weakref.finalize(self, self._ledger.close)
+        found = self._found = _recognise(self._ledger, budget, records)
+        self.dataset = found if isinstance(found, str) else found.dataset
         self._run: str | None = None
         self._ended: tuple[RunRecord, Spent] | None = None
+        if isinstance(found, Recognised):
+            _warn_of_others(found)
         allowed = self.allowance
         if (allowed.epsilon, allowed.delta) != (budget.epsilon, budget.delta):
             warnings.warn(
@@ -105,9 +117,10 @@ class Account:
     def allowance(self) -> Allowance:
         """The budget in force, or the one that `commit` will set."""
         given = self._given
-        return self._ledger.budget(self.dataset) or Allowance(
-            self.dataset, given.data or self.dataset[:12], given.epsilon, given.delta
-        )
+        name = given.data or self.dataset[:12]
+        if isinstance(self._found, Recognised):
+            name = self._found.called(name)
+        return self._ledger.budget(self.dataset) or Allowance(self.dataset, name, given.epsilon, given.delta)
 
     @property
     def run_id(self) -> str:
@@ -127,10 +140,14 @@ class Account:
         """
         check_unit(self._ledger, self.dataset, RECORD)
         allowed = self.allowance
-        if self._ledger.budget(self.dataset) is None:
-            self._ledger.set_budget(self.dataset, allowed.name, allowed.epsilon, allowed.delta)
         run = secrets.token_hex(16)
-        self._ledger.plan(run, self.dataset, event=plan.event, rounds=plan.steps, details=details)
+        found = self._found
+        with nullcontext() if isinstance(found, str) else remember(self._ledger, found) as records:
+            if self._ledger.budget(self.dataset) is None:
+                self._ledger.set_budget(self.dataset, allowed.name, allowed.epsilon, allowed.delta)
+            if records is not None:
+                details = {**details, "records": records}
+            self._ledger.plan(run, self.dataset, event=plan.event, rounds=plan.steps, details=details)
         self._run = run
 
     def take_up(self, run_id: str, plan: Plan, head: str) -> None:
@@ -142,7 +159,7 @@ class Account:
             head: hash of a row that the ledger must hold, hex.
 
         Raises:
-            UsageError: another data set or plan, or a run that has finished.
+            UsageError: other records or another plan, or a run that has finished.
             IntegrityError: an older copy of the ledger.
         """
         known = {run.run_id: run for run in self._ledger.runs(self.dataset)}
@@ -163,6 +180,8 @@ class Account:
             raise UsageError(
                 f"the run {run_id} has finished", hint="begin a new one; it needs a plan of its own"
             )
+        if isinstance(self._found, Recognised):
+            check_resumed(self._ledger, self.dataset, run_id, self._found.marks)
         self._run = run_id
 
     @property
@@ -196,3 +215,25 @@ class Account:
         self._ledger.finish(self.run_id, details)
         self._ended = (self.record, self._ledger.spent(self.dataset))
         self._close()
+
+
+def _recognise(ledger: Ledger, budget: Budget, records: Records) -> Recognised | str:
+    """The data set that the records belong to; the name that was given, where they have no canonical form."""
+    try:
+        marks = Marks.of(marks_of(canonical_records(records), salt_of(ledger)))
+    except UsageError:
+        if budget.fingerprint is None:
+            raise
+        return budget.fingerprint
+    return recognise(ledger, marks, budget.version, dataset=budget.fingerprint)
+
+
+def _warn_of_others(found: Recognised) -> None:
+    """Say who is behind two budgets."""
+    for other in found.others:
+        warnings.warn(
+            f"{other.shared:,} of the {found.records:,} records are also in the data set {other.name!r}, "
+            f"which has spent epsilon = {other.spent:.4g} of {other.budget:g}: for whoever is in both, that "
+            "and what this data set spends add up",
+            stacklevel=5,
+        )

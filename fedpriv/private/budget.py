@@ -24,10 +24,13 @@ class Budget:
         epsilon: ε of all runs together.
         delta: δ, below one over the number of records.
         data: a name for the data set, for people; it identifies nothing.
-        fingerprint: 16 to 128 lower-case hexadecimal digits that stand for the data set.  Left out, they are
-            computed from the records as the training sees them.  The same people's data in another form
-            (cut or tokenised otherwise) are other records, and would get a budget of their own: give one
-            fingerprint to all forms of them.
+        fingerprint: 16 to 128 lower-case hexadecimal digits that stand for the data set.  Left out, the
+            records as the training sees them are compared with those of the ledger's data sets, so that data
+            reordered, grown or cut are known again.  The same people's data in another form (cut or tokenised
+            otherwise) are other records, and would get a budget of their own: give one fingerprint to all
+            forms of them.
+        version: declares the records a version with a budget of its own, where they share records with data
+            that have one.  For whoever is in both, the two add up.
         ledger: the ledger's file; default: the one in ``$FEDPRIV_HOME``, else in the user's data directory.
         allow_large: an ε of 20 or more is meant.
 
@@ -36,13 +39,14 @@ class Budget:
         UnsafeParameters: an ε of 20 or more that is not allowed.
 
     >>> Budget(epsilon=8, delta=1e-5)
-    Budget(epsilon=8, delta=1e-05, data=None, fingerprint=None, ledger=None, allow_large=False)
+    Budget(epsilon=8, delta=1e-05, data=None, fingerprint=None, version=None, ledger=None, allow_large=False)
     """
 
     epsilon: float
     delta: float
     data: str | None = None
     fingerprint: str | None = None
+    version: str | None = None
     ledger: str | os.PathLike[str] | None = None
     allow_large: bool = False
 

@@ -17,7 +17,7 @@ from fedpriv.errors import UsageError
 from fedpriv.peft import Manifest
 from fedpriv.private.account import Account, Plan, make_plan
 from fedpriv.private.budget import Budget
-from fedpriv.private.fingerprint import Records, fingerprint
+from fedpriv.private.canonical import Records
 from fedpriv.private.metrics import Metrics
 from fedpriv.private.sampling import PoissonBatch, Sampler, length, onto
 from fedpriv.private.untouched import Untouched
@@ -57,7 +57,7 @@ class PrivateGradients:
         autocast: ``torch.bfloat16`` for forward passes in mixed precision.
 
     Raises:
-        UsageError: an argument out of range, or records that have no fingerprint.
+        UsageError: an argument out of range, or records that have no canonical form and no fingerprint.
         UnsafeParameters: no gradient by record is known for something in the model, or records are coupled.
     """
 
@@ -105,7 +105,7 @@ class PrivateGradients:
         if memory is not None:
             self._micro_batch = self._within(memory)
         self._untouched = Untouched(model, self._manifest)
-        self._account = Account(budget, budget.fingerprint or fingerprint(records))
+        self._account = Account(budget, records)
         allowed = self._account.allowance
         dp.check_delta_for_records(allowed.delta, len(records))
         if epsilon is not None and not 0.0 < epsilon <= allowed.epsilon:

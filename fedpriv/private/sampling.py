@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedpriv import dp
 from fedpriv.errors import UsageError
-from fedpriv.private.fingerprint import Records
+from fedpriv.private.canonical import Records
 
 __all__ = ["PoissonBatch", "Sampler", "length", "onto"]
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from parties.run_kills import kills
 from parties.small_run import small_config
 
 from fedpriv.ledger.home import open_ledger
@@ -20,6 +21,7 @@ from fedpriv.report import verify
 CHILD = """
 import sys
 from pathlib import Path
+from parties.run_kills import kills
 from parties.small_run import small_config
 from fedpriv.federation.run import run
 from fedpriv.federation.observer import Silent
@@ -100,3 +102,11 @@ def test_a_run_killed_before_its_first_round_does_not_lock_the_data_set(tmp_path
     assert process.returncode == 0, errors
     assert said.splitlines()[-1] == "round 30"
     assert verify(tmp_path / "run").ok
+
+
+@pytest.mark.slow
+def test_runs_killed_at_random_moments_lose_no_row_in_any_ledger_and_go_on(tmp_path: Path) -> None:
+    """`benchmarks/run_faults.py` does the same 500 times."""
+    ends = kills(tmp_path, count=6, seed=11)
+    assert ends.total() - ends["finished"] == 6
+    assert ends["killed among the rounds"] > 0

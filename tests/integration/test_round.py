@@ -111,4 +111,6 @@ def test_a_client_that_vanished_is_back_in_the_next_round(runner: RoundRunner, s
 
 def test_a_client_with_another_model_is_refused_by_the_others(runner: RoundRunner) -> None:
     start = runner.work.manifest.flatten(runner.work.model)
-    assert runner._context(start) != runner._context(start + np.float32(1e-3))
+    here = runner._context(start, bytes(32))
+    assert here != runner._context(start + np.float32(1e-3), bytes(32))
+    assert here != runner._context(start, b"\1" * 32)  # nor does one with another ledger have a sum with them

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from parties.small_run import small_config
 
-from fedpriv.federation.round import RECORD_SHARE
+from fedpriv.federation.work.record_work import RECORD_SHARE
 from fedpriv.federation.workplace import prepare
 from fedpriv.training import RecordGradients
 

@@ -118,6 +118,13 @@ class Data(Table):
         description="labels that are kept, in order; rows with other labels are left out; default: all",
     )
     test: TestData = Field(default=TestData(fraction=0.2), description="the held-out data")
+    version: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="declares these data a version with a budget of its own, where they share records with "
+        "data that have one; for whoever is in both, ε adds up",
+    )
     disjointness: Literal["asserted", "unknown"] = Field(
         default="unknown",
         description="asserted: it is stated that nobody has records at two clients; under trust = local, "
@@ -358,4 +365,12 @@ class Budget(Table):
         default=None,
         min_length=1,
         description="file of the ledger (relative to the config file); default: the user's own",
+    )
+    client_ledgers: bool = Field(
+        default=True,
+        description="each client keeps a ledger of its own, countersigns the server's and refuses on its own",
+    )
+    client_epsilon: _Positive | None = Field(
+        default=None,
+        description="cap that a client's own ledger is given at first; default: the data set's budget",
     )

@@ -6,8 +6,6 @@ import math
 
 from fedpriv import dp
 from fedpriv.aggregation import Ckks, Masked, Plain
-from fedpriv.crypto import digest
-from fedpriv.data import fingerprint
 from fedpriv.encoding import FixedPoint
 from fedpriv.encoding.packing import packed_size
 from fedpriv.errors import UnsafeParameters
@@ -141,12 +139,10 @@ def _slack(config: Config, one: Contribution, noise: dp.NoisePlan) -> float:
 
 
 def _unit_key(config: Config, work: Workplace) -> str:
-    """The unit, and for clients a digest of the partition that makes them, in no order."""
+    """The unit, and for clients a keyed digest of the partition that makes them, in no order."""
     if config.unit == "record":
         return "record"
-    dataset = work.dataset
-    shards = sorted(fingerprint(dataset.train, shard) for shard in dataset.shards)
-    return "client:" + digest("fedpriv/clients/v1", *map(str.encode, shards)).hex()
+    return f"client:{work.dataset.shares_digest}"
 
 
 def _calibrate(config: Config, work: Workplace, one: Contribution) -> tuple[FixedPoint, dp.NoisePlan]:

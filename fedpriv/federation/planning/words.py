@@ -11,8 +11,9 @@ from fedpriv.errors import UsageError
 
 if TYPE_CHECKING:
     from fedpriv.federation.planning.plan import Plan
+    from fedpriv.federation.workplace import DataSet
 
-__all__ = ["frontier_note", "guarantee", "lines", "together_with"]
+__all__ = ["dataset_lines", "frontier_note", "guarantee", "lines", "together_with"]
 
 
 def guarantee(plan: Plan) -> str:
@@ -149,6 +150,28 @@ def frontier_note(plan: Plan) -> str:
         f"noise multiplier that so many rounds need, at δ = {plan.delta:g} and {sampled}; over "
         f"{plan.expected_batch:g} it is the noise in a round's mean, in parts of {_bound_in_words(plan)}"
     )
+
+
+def dataset_lines(dataset: DataSet) -> list[tuple[str, str]]:
+    """Whose budget the records spend, and which other budgets the same records have: label and text."""
+    found = dataset.recognised
+    about = "about " if not found.marks.whole else ""
+    if found.spent is None:
+        told = f"new to the ledger, {about}{found.records:,} records"
+    else:
+        told = (
+            f"{about}{found.shared:,} of {found.records:,} records known, {found.new:,} new; it has spent "
+            f"ε = {_upward(found.spent.epsilon)} of {found.spent.budget:g}"
+        )
+    lines = [("data set", f"{dataset.name}: {told}")]
+    for other in found.others:
+        text = (
+            f"{other.shared:,} of the records are also in {other.name} ({other.dataset[:12]}), which has "
+            f"spent ε = {_upward(other.spent)} of {other.budget:g}; for whoever is in both, that and what "
+            "this one spends add up, ε and δ"
+        )
+        lines.append(("also accounted", text))
+    return lines
 
 
 def _people(plan: Plan) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedpriv.data import LeftOut, Table, fingerprint, load
+from fedpriv.data import LeftOut, load
 from fedpriv.errors import DataError
 
 CSV = """text,label,film
@@ -87,32 +87,3 @@ def test_select_keeps_rows_together(source: str) -> None:
     assert chosen.texts == ["Fine", "fine"]
     assert chosen.labels.tolist() == [1, 1]
     assert chosen.columns == {"film": ["C", "A"]}
-
-
-def _table(texts: list[str], labels: list[int], names: tuple[str, ...] = ("no", "yes")) -> Table:
-    return Table(texts, np.array(labels, dtype=np.int64), names)
-
-
-def test_the_fingerprint_does_not_see_order() -> None:
-    one = _table(["a", "b", "c"], [0, 1, 1])
-    assert fingerprint(_table(["c", "a", "b"], [1, 0, 1])) == fingerprint(one)
-    assert fingerprint(_table(["a", "b", "c"], [1, 0, 0], ("yes", "no"))) == fingerprint(one)
-    assert fingerprint(one, np.array([2, 0])) == fingerprint(_table(["a", "c"], [0, 1]))
-    assert len(bytes.fromhex(fingerprint(one))) == 32
-
-
-def test_the_fingerprint_sees_everything_else() -> None:
-    prints = {
-        fingerprint(table)
-        for table in (
-            _table(["a", "b"], [0, 1]),
-            _table(["a", "b"], [1, 0]),
-            _table(["a", "B"], [0, 1]),
-            _table(["a"], [0]),
-            _table(["a", "b", "c"], [0, 1, 1]),
-            _table(["a", "b"], [0, 1], ("no", "yes!")),
-            _table(["an", "b"], [0, 1], ("o", "yes")),
-            _table(["a", "b", "b"], [0, 1, 1]),
-        )
-    }
-    assert len(prints) == 8

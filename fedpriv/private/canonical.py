@@ -1,24 +1,21 @@
-"""The fingerprint of a data set of any records: by it the ledger knows the data set again.
+"""The canonical form of any record: by it the ledger knows a data set again.
 
 A record's canonical bytes say what it holds, not in which container: numbers alone, in lists, arrays or
-tensors are numbers.  The digest is over the sorted digests of the records, so their order does not count, and
-how often one is there does.
+tensors are numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
 
-from fedpriv.crypto import digest, frame
+from fedpriv.crypto import frame
 from fedpriv.errors import UsageError
 
-__all__ = ["Records", "fingerprint"]
+__all__ = ["Records", "canonical_records"]
 
-_DOMAIN: Final = "fedpriv/private/records/v1"
-_RECORD: Final = "fedpriv/private/record/v1"
 _DEPTH: Final = 32
 _HINT: Final = "give Budget(fingerprint=…), 16 to 128 hexadecimal digits that stand for the data set"
 
@@ -31,32 +28,32 @@ class Records(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-def fingerprint(records: Records) -> str:
-    """SHA-256, in hex, of the records of a map-style data set, whatever their order; reads each once.
+def canonical_records(records: Records) -> Iterator[bytes]:
+    """The canonical bytes of each record of a map-style data set, in its order.
 
     Raises:
         UsageError: there is no record, a record holds something that has no canonical form, or two looks at
             one gave different things, as under random augmentation.
 
-    >>> fingerprint([{"x": [1, 2]}, {"x": [3]}]) == fingerprint([{"x": np.array([3])}, {"x": (1, 2)}])
+    >>> list(canonical_records([{"x": [1, 2]}])) == list(canonical_records([{"x": np.array([1, 2])}]))
     True
     """
     if not len(records):
         raise UsageError("the data set holds no record")
-    digests = [_record(records, index) for index in range(len(records))]
-    for index in {0, len(records) - 1}:
-        if _record(records, index) != digests[index]:
+    for index in range(len(records)):
+        found = _record(records, index)
+        if index in (0, len(records) - 1) and _record(records, index) != found:
             raise UsageError(
                 f"record {index} of the data set is another one each time it is read, so that the data set "
                 "would not be known again",
                 hint=_HINT,
             )
-    return digest(_DOMAIN, len(records).to_bytes(8, "big"), *sorted(digests)).hex()
+        yield found
 
 
 def _record(records: Records, index: int) -> bytes:
     try:
-        return digest(_RECORD, _canonical(records[index], 0))
+        return _canonical(records[index], 0)
     except TypeError as error:
         raise UsageError(f"record {index} of the data set {error}", hint=_HINT) from None
 
