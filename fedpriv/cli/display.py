@@ -315,4 +315,7 @@ def _pair_table(pairs: Sequence[tuple[str, str]]) -> Table:
 
 
 def _dropped(dropped: Sequence[tuple[int, str]]) -> str:
-    return ", ".join(f"client {client} left at {stage}" for client, stage in dropped)
+    return ", ".join(
+        f"client {client} refused" if stage == "refused" else f"client {client} left at {stage}"
+        for client, stage in dropped
+    )

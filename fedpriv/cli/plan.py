@@ -32,8 +32,11 @@ def plan(ctx: click.Context, config: Path, overrides: tuple[str, ...], as_json: 
     quiet_libraries()
     from fedpriv.federation.planning.allowance import check_allowance
     from fedpriv.federation.planning.make import make_plan
+    from fedpriv.federation.planning.words import dataset_lines
+    from fedpriv.federation.workplace import prepare
 
-    made = make_plan(settings, measure=True)
+    work = prepare(settings)
+    made = make_plan(settings, work, measure=True)
     problems = list(made.problems)
     try:
         check_allowance(settings, made)
@@ -41,9 +44,10 @@ def plan(ctx: click.Context, config: Path, overrides: tuple[str, ...], as_json: 
         problems.append(f"{error} {error.hint}")
     if as_json:
         frontier = [point.to_dict() for point in made.frontier()]
-        print_json({**made.to_dict(), "frontier": frontier, "problems": problems})
+        whose = work.dataset.recognised.to_dict()
+        print_json({**made.to_dict(), "data_set": whose, "frontier": frontier, "problems": problems})
     else:
-        print_pairs(made.lines())
+        print_pairs([*made.lines(), *dataset_lines(work.dataset)])
         print_frontier(made)
         for problem in problems:
             click.echo(f"problem: {problem}", err=True)

@@ -68,9 +68,13 @@ def run(
         click.echo(f"{shown.kept(folder)}; go on with: {shlex.join(command)}", err=True)
         ctx.exit(_INTERRUPTED)
     try:
-        from fedpriv.report import write
+        from fedpriv.federation.home import ledger_path
+        from fedpriv.ledger.home import open_ledger
+        from fedpriv.report import bundle, write
 
         page = write(folder)["html"]
+        with open_ledger(ledger_path(settings)) as ledger:
+            bundle.write(folder, ledger.key)
     except FedprivError:
         shown.summary(result, None)  # the run is finished and its result stands
         raise
