@@ -85,7 +85,7 @@ def set_(
         count = _set_caps(dataset, epsilon, delta)
         click.echo(f"{count} clients: epsilon {epsilon:g} at delta {delta:g} each, over all runs")
         return
-    with open_ledger(ledger_path) as ledger:
+    with open_ledger(_named(dataset, ledger_path)) as ledger:
         fingerprint, known = _find(ledger, dataset, keep=True)
         ledger.set_budget(fingerprint, name or known, epsilon, delta)
     click.echo(f"{name or known}: epsilon {epsilon:g} at delta {delta:g}, over all runs")
@@ -170,7 +170,7 @@ def _bundle(source: str, ledger_path: Path | None) -> object:
         return _read(path)
     from fedpriv.ledger.home import home, open_ledger
 
-    known = _existing(ledger_path) or home() / "ledger.sqlite"
+    known = _existing(_named(source, ledger_path)) or home() / "ledger.sqlite"
     if not known.exists():
         raise UsageError(
             "no data set has a budget yet: there is no ledger",
@@ -197,6 +197,16 @@ def _read(path: Path) -> object:
             f"{str(path)!r} is not an exported ledger: it is not JSON",
             hint="name the ledger.json of a run folder",
         ) from None
+
+
+def _named(dataset: str, ledger_path: Path | None) -> Path | None:
+    """The ledger's file that a caller means: where a CONFIG is given, the one that it is accounted in."""
+    if ledger_path is not None or not dataset.endswith(".toml"):
+        return ledger_path
+    from fedpriv.federation.config import load
+    from fedpriv.federation.home import ledger_path as accounted_in
+
+    return accounted_in(load(Path(dataset)))
 
 
 def _set_caps(config: str, epsilon: float, delta: float) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import IntegrityError
+from fedpriv.local_file import USUAL, append_to_file, replace_file, writable
 
 __all__ = [
     "CHECKPOINT",
@@ -35,6 +35,8 @@ __all__ = [
 
 CHECKPOINT = Path("checkpoint") / "state.npz"
 """Where a run's folder keeps it."""
+
+_WHAT = "file of the run"
 
 CHECKPOINTS = "checkpoints.jsonl"
 """Where a run's folder keeps the countersigned heads of the ledger, one a released round."""
@@ -98,18 +100,9 @@ def _under(prefix: str, stored: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_file(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``, all or nothing, durable on return."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with writable(path, _WHAT):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, content, what=_WHAT, mode=USUAL)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -138,10 +131,7 @@ def json_line(value: Any) -> bytes:
 
 def append_line(path: Path, value: Any) -> None:
     """Append ``value`` as one line of JSON, durable on return."""
-    with path.open("ab") as file:
-        file.write(json_line(value))
-        file.flush()
-        os.fsync(file.fileno())
+    append_to_file(path, json_line(value), what=_WHAT)
 
 
 def read_lines(path: Path) -> list[Any]:

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from fedpriv.crypto import SigningKey
 from fedpriv.errors import IntegrityError, UsageError
-from fedpriv.keystore.local_file import PRIVATE, create_file, read_private
 from fedpriv.keystore.public_identity import PublicIdentity, load_public, write_public
+from fedpriv.local_file import PRIVATE, create_file, read_private
 
 __all__ = ["identity_of", "load_identity", "new_identity", "public_path", "read_passphrase"]
 

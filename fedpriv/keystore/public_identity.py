@@ -12,7 +12,7 @@ from typing import Final
 from fedpriv.errors import UsageError
 from fedpriv.keystore.fingerprint import fingerprint
 from fedpriv.keystore.identity_key import KEY_BYTES, is_safe_identity_key
-from fedpriv.keystore.local_file import PUBLIC, create_file, read_text
+from fedpriv.local_file import PUBLIC, create_file, read_text
 
 __all__ = [
     "LABEL",

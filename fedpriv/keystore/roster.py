@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from fedpriv.errors import UsageError
 from fedpriv.keystore.fingerprint import fingerprint
-from fedpriv.keystore.local_file import PUBLIC, create_file, read_text
 from fedpriv.keystore.public_identity import PublicIdentity, decode_key, encode_key
+from fedpriv.local_file import PUBLIC, create_file, read_text
 
 __all__ = ["Roster", "load_roster", "write_roster"]
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from fedpriv.errors import IntegrityError, UsageError
-from fedpriv.keystore.local_file import PRIVATE, read_private, replace_file, writable
+from fedpriv.local_file import PRIVATE, read_private, replace_file, writable
 
 __all__ = ["StateFile"]
 

@@ -11,6 +11,7 @@ Two rules, and which one holds is settled by numbers that were fixed before anyt
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,9 +19,9 @@ from fedpriv.dp import Counted, Event, epsilon_pld, epsilon_rdp
 from fedpriv.errors import BudgetExceeded, UnsafeParameters, UsageError
 from fedpriv.ledger.body import RULE_PLD, RULE_RDP
 from fedpriv.ledger.chain import Budget, Chain, RoundState, Run
-from fedpriv.ledger.order import best_order, filter_epsilon
+from fedpriv.ledger.order import best_order, filter_epsilon, largest_budget
 
-__all__ = ["Admission", "RunCost", "Spent", "admit_plan", "admit_reserve", "spent", "warm"]
+__all__ = ["Admission", "RunCost", "Spent", "admit_plan", "admit_reserve", "check_budget", "spent", "warm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,21 @@ def admit_reserve(chain: Chain, run: Run) -> None:
         )
 
 
+def check_budget(chain: Chain, epsilon: float, delta: float) -> None:
+    """Refuse a budget of a shared data set that the filter could not keep: no round would be admitted.
+
+    Raises:
+        UsageError: with the largest that it can keep.
+    """
+    largest = largest_budget(chain.counted(), delta=delta) if chain.shared else float("inf")
+    if epsilon > largest:
+        raise UsageError(
+            f"Several plans share the data set {chain.dataset[:12]}…, and the integer noise of its rounds is "
+            f"too coarse for a budget of epsilon = {_show(epsilon)}.",
+            hint=f"Set at most {_floor(largest)}, or declare a version of the data.",
+        )
+
+
 def spent(chain: Chain) -> Spent:
     """Recompute what the counted rounds of a chain cost.
 
@@ -176,6 +192,14 @@ def _check_first_plan(chain: Chain, budget: Budget) -> None:
     assert chain.anchor is not None  # noqa: S101 -- a chain that is in use has one
     first = chain.runs[chain.anchor]
     whole = _filter_of(chain, ((first.event, first.rounds),))
+    if whole == float("inf"):
+        largest = largest_budget(((first.event, first.rounds),), delta=budget.delta)
+        raise BudgetExceeded(
+            f"No other plan may follow that of run {first.run_id} under a budget of epsilon = "
+            f"{_show(budget.epsilon)}: its integer noise is too coarse for that much.",
+            hint=(f"Set the budget to {_floor(largest)} at most, or declare" if largest > 0.0 else "Declare")
+            + " a version of the data with a budget of its own.",
+        )
     if whole > budget.epsilon:
         raise BudgetExceeded(
             f"The plan of run {first.run_id} takes the whole budget of {_name(budget)}: its {first.rounds} "
@@ -231,6 +255,11 @@ def _budget(chain: Chain) -> Budget:
             hint="Set one before planning a run on it.",
         )
     return chain.budget
+
+
+def _floor(epsilon: float) -> str:
+    """An ε that may be set: rounded down."""
+    return f"{math.floor(1000.0 * epsilon) / 1000.0:g}"
 
 
 def _name(budget: Budget) -> str:

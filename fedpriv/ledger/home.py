@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fedpriv.crypto import SigningKey
 from fedpriv.errors import IntegrityError, UsageError
-from fedpriv.ledger.durable import put_in_place
 from fedpriv.ledger.ledger import Ledger
+from fedpriv.local_file import put_in_place
 
 __all__ = ["home", "now", "open_ledger"]
 

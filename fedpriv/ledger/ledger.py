@@ -24,7 +24,7 @@ from fedpriv.ledger.body import (
     check_run,
     plain,
 )
-from fedpriv.ledger.budget import Spent, admit_plan, admit_reserve, spent, warm
+from fedpriv.ledger.budget import Spent, admit_plan, admit_reserve, check_budget, spent, warm
 from fedpriv.ledger.bundle import make_bundle
 from fedpriv.ledger.chain import Budget, Chain
 from fedpriv.ledger.countersigned import Head
@@ -109,8 +109,8 @@ class Ledger:
         data set and cannot change once a run was planned on it (spec 6.4).
 
         Raises:
-            UsageError: no fingerprint, ε negative or not finite, δ not in [1e-12, 1), or another δ than
-                earlier runs were accounted at.
+            UsageError: no fingerprint, ε negative or not finite, δ not in [1e-12, 1), another δ than earlier
+                runs were accounted at, or so large an ε that the filter of a shared data set cannot keep it.
         """
         check_dataset(dataset)
         body: Body = {
@@ -123,6 +123,7 @@ class Ledger:
         if not isinstance(name, str) or not 1 <= len(name) <= 256:
             raise UsageError("The name of a data set is a text of 1 to 256 characters.")
         with self._writing(dataset) as chain:
+            check_budget(chain, float(epsilon), float(delta))
             return self._write(chain, Kind.BUDGET, body)
 
     def budget(self, dataset: str) -> Budget | None:

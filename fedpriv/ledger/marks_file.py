@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from fedpriv.errors import IntegrityError, UsageError
-from fedpriv.ledger.durable import put_in_place
 from fedpriv.ledger.marks import MOST, Marks
+from fedpriv.local_file import put_in_place
 
 __all__ = ["MarksFolder"]
 

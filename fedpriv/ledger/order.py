@@ -18,7 +18,7 @@ from fedpriv.dp import Counted, Event
 from fedpriv.dp.accountant import charged_rounds, epsilon_of_rdp, gaussian_and_slack
 from fedpriv.dp.gaussian_rdp import ORDERS, sampled_gaussian_rdp
 
-__all__ = ["SLACK_SHARE", "best_order", "filter_epsilon"]
+__all__ = ["SLACK_SHARE", "best_order", "filter_epsilon", "largest_budget"]
 
 SLACK_SHARE: Final = 1.0 / 64.0
 _MOST_ROUNDS: Final = 1 << 40
@@ -29,16 +29,29 @@ def filter_epsilon(index: int, counted: Counted, *, budget: float, delta: float)
     used = [(event, count) for event, count in counted if count]
     if not used:
         return 0.0
-    curve, slack = np.zeros(1), 0.0
-    for event, count in used:
-        gaussian, distance = gaussian_and_slack(event)
-        once = sampled_gaussian_rdp(gaussian.noise_multiplier, gaussian.sampling_rate)
-        charged = charged_rounds(event, count)
-        curve = curve + charged * once[index : index + 1]
-        slack += charged * distance
-    if slack > 0.0 and (budget > 700.0 or (1.0 + math.exp(budget)) * slack > SLACK_SHARE * delta):
+    if budget > largest_budget(used, delta=delta):
         return math.inf
+    curve = np.zeros(1)
+    for event, count in used:
+        gaussian, _ = gaussian_and_slack(event)
+        once = sampled_gaussian_rdp(gaussian.noise_multiplier, gaussian.sampling_rate)
+        curve = curve + charged_rounds(event, count) * once[index : index + 1]
     return epsilon_of_rdp(ORDERS[index : index + 1], curve, (1.0 - SLACK_SHARE) * delta)
+
+
+def largest_budget(counted: Counted, *, delta: float) -> float:
+    """The largest budget (an ε) that the filter can keep after ``counted``; infinite for Gaussian noise.
+
+    Integer noise is at some distance s from Gaussian noise, which costs (1 + e^ε)·s of delta, and has a
+    sixty-fourth of it to spend.
+    """
+    slack = sum(
+        charged_rounds(event, count) * gaussian_and_slack(event)[1] for event, count in counted if count
+    )
+    if slack == 0.0:
+        return math.inf
+    room = SLACK_SHARE * delta / slack - 1.0
+    return math.log(room) if room > 0.0 else -math.inf
 
 
 @lru_cache(maxsize=64)

@@ -12,8 +12,8 @@ from typing import Final
 
 from fedpriv.errors import FedprivError, IntegrityError, UsageError
 from fedpriv.ledger.body import parse_body
-from fedpriv.ledger.durable import put_in_place
 from fedpriv.ledger.rows import Row
+from fedpriv.local_file import put_in_place
 
 __all__ = ["Store"]
 

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
 from fedpriv.crypto import SigningKey, dsse
 from fedpriv.errors import DecodeError, IntegrityError, UsageError
+from fedpriv.local_file import USUAL, replace_file
 from fedpriv.report.history import History
 from fedpriv.report.rundir import EVIDENCE, RunDirectory
 from fedpriv.report.statement import PAYLOAD_TYPE, Statement
@@ -59,7 +59,9 @@ def write(run_dir: str | Path, signer: SigningKey) -> Path:
             f"the bundle would have {len(text):,} bytes; readers take {_MOST_BYTES:,}",
             hint="hand over the run's folder instead",
         )
-    return _replace(rundir.path / NAME, text)
+    path = rundir.path / NAME
+    replace_file(path, text, what="bundle", mode=USUAL)
+    return path
 
 
 def read(path: Path) -> dsse.Envelope:
@@ -97,16 +99,3 @@ def unpack(envelope: dsse.Envelope, path: Path) -> RunDirectory:
     except DecodeError as error:
         raise DecodeError(f"{path.name} is not a bundle: {error}", hint=_HINT) from None
     return RunDirectory.of(path, statement.files, statement.adapter)
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """Write ``path`` whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(
-            f"{path.name} cannot be written: {error.strerror}", hint="make the run directory writable"
-        ) from None
-    return path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.local_file import USUAL, replace_file
 from fedpriv.report.compare import carry_over
 from fedpriv.report.deployment import deployment_yaml
 from fedpriv.report.facts import collect
@@ -111,12 +111,6 @@ def _keep_slots(report: dict[str, Any], earlier: Path) -> None:
 
 def _replace(path: Path, content: str | bytes) -> Path:
     """Write ``path`` whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
-    try:
-        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(
-            f"{path.name} cannot be written: {error.strerror}", hint="make the run directory writable"
-        ) from None
+    encoded = content.encode("utf-8") if isinstance(content, str) else content
+    replace_file(path, encoded, what="report", mode=USUAL)
     return path

@@ -230,7 +230,7 @@ def test_integer_noise_too_coarse_for_its_share_of_delta_is_not_shared(
     ledger.set_budget(dataset, "reviews", 6.0, DELTA)
     ledger.plan("a", dataset, event=coarse, rounds=10, details={})
     ledger.reserve("a", 0)
-    with pytest.raises(BudgetExceeded, match="inf where another may follow"):
+    with pytest.raises(BudgetExceeded, match="integer noise is too coarse"):
         ledger.plan("b", dataset, event=event, rounds=1, details={})
     assert ledger.spent(dataset).epsilon < 1.0
 
@@ -274,3 +274,21 @@ def test_the_filter_meets_the_best_order_where_the_budget_ends(heavy: PoissonGau
         assert filter_epsilon(order, [(heavy, rounds)], budget=6.0, delta=DELTA) >= epsilon_rdp(
             [(heavy, rounds)], DELTA
         )
+
+
+def test_a_shared_budget_is_not_raised_beyond_what_integer_noise_can_keep(
+    ledger: Ledger, dataset: str, event: PoissonGaussian
+) -> None:
+    coarse = PoissonSkellam(noise_variance=10**9, sensitivity=10**4, dimension=100, sampling_rate=0.02)
+    ledger.set_budget(dataset, "reviews", 2.0, DELTA)
+    ledger.plan("a", dataset, event=coarse, rounds=10, details={})
+    ledger.plan("b", dataset, event=event, rounds=1, details={})
+    for number in range(10):
+        ledger.reserve("a", number)
+    before = ledger.rows(dataset)
+    with pytest.raises(UsageError, match="too coarse") as refused:
+        ledger.set_budget(dataset, "reviews", 6.0, DELTA)
+    assert ledger.rows(dataset) == before
+    largest = float(str(refused.value.hint).split()[3].rstrip(","))
+    ledger.set_budget(dataset, "reviews", largest, DELTA)
+    ledger.reserve("b", 0)  # what it says can be set can be spent

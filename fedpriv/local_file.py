@@ -1,4 +1,4 @@
-"""Files on a party's own disk: written whole or not at all, durable on return, and private ones kept so."""
+"""Files on one's own disk: written whole or not at all, durable on return, and private ones kept so."""
 
 from __future__ import annotations
 
@@ -13,10 +13,23 @@ from typing import Final
 
 from fedpriv.errors import UsageError
 
-__all__ = ["PRIVATE", "PUBLIC", "create_file", "read_private", "read_text", "replace_file", "writable"]
+__all__ = [
+    "PRIVATE",
+    "PUBLIC",
+    "USUAL",
+    "append_to_file",
+    "create_file",
+    "put_in_place",
+    "read_private",
+    "read_text",
+    "replace_file",
+    "writable",
+]
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
+USUAL: Final = None
+"""The permissions that the user's umask leaves."""
 
 _OTHERS: Final = 0o077
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -42,11 +55,11 @@ def create_file(path: Path, content: bytes, *, what: str, mode: int) -> None:
                 f"The {what} {path} exists, and is never overwritten.",
                 hint="Choose another path, or move the file away.",
             ) from None
-        _sync_folder(path.parent)
+        _sync(path.parent)
 
 
-def replace_file(path: Path, *parts: bytes, what: str) -> None:
-    """Put ``parts``, one after another, in the place of a private file: all or nothing, durable on return.
+def replace_file(path: Path, *parts: bytes, what: str, mode: int | None = PRIVATE) -> None:
+    """Put ``parts``, one after another, in the place of a file: all or nothing, durable on return.
 
     They are written beside it, under its name with ``.new`` behind.  The caller sees to it that nobody else
     does the same at the same time.
@@ -58,13 +71,37 @@ def replace_file(path: Path, *parts: bytes, what: str) -> None:
     with writable(path, what):
         with suppress(FileNotFoundError):
             os.unlink(beside)  # of a process that died here
-        _write_new(beside, parts, PRIVATE)
+        _write_new(beside, parts, mode)
         try:
             os.replace(beside, path)
         except BaseException:
             os.unlink(beside)
             raise
-        _sync_folder(path.parent)
+        _sync(path.parent)
+
+
+def append_to_file(path: Path, content: bytes, *, what: str) -> None:
+    """Write ``content`` at the end of a file, made where it is missing; durable on return.
+
+    Raises:
+        UsageError: the system refuses; a part of it may be there.
+    """
+    with writable(path, what), path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def put_in_place(fresh: Path, path: Path) -> None:
+    """Give the file ``fresh`` the name ``path`` as well, unless another file has it; lasting when it returns.
+
+    Raises:
+        OSError: the system refused.
+    """
+    _sync(fresh)
+    with suppress(FileExistsError):
+        os.link(fresh, path)
+    _sync(path.parent)
 
 
 def read_private(path: Path, *, what: str, follow_links: bool = True) -> bytes:
@@ -132,11 +169,12 @@ def writable(path: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-def _write_new(path: Path, parts: tuple[bytes, ...], mode: int) -> None:
+def _write_new(path: Path, parts: tuple[bytes, ...], mode: int | None) -> None:
     """Write a new file and bring it to the disk, or leave none."""
-    handle = os.open(path, _NEW, mode)
+    handle = os.open(path, _NEW, 0o666 if mode is None else mode)
     try:
-        os.fchmod(handle, mode)
+        if mode is not None:
+            os.fchmod(handle, mode)
         with os.fdopen(handle, "wb", closefd=False) as file:
             for part in parts:
                 file.write(part)
@@ -148,8 +186,8 @@ def _write_new(path: Path, parts: tuple[bytes, ...], mode: int) -> None:
         os.close(handle)
 
 
-def _sync_folder(path: Path) -> None:
-    """Bring a folder's list of names to the disk."""
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
