@@ -89,7 +89,7 @@ def _compare(folders: tuple[Path, Path], kind: str | None, output: Path | None) 
         print_comparison(comparison)
         return
     if kind == "html":
-        from fedpriv.report.two_runs_page import render_comparison
+        from fedpriv.report.forms.two_runs_page import render_comparison
 
         text = render_comparison(comparison)
     else:

@@ -10,11 +10,11 @@ from typing import Any
 from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.local_file import USUAL, replace_file
 from fedpriv.report.compare import carry_over
-from fedpriv.report.deployment import deployment_yaml
 from fedpriv.report.facts import collect
-from fedpriv.report.html import render
-from fedpriv.report.ledger_csv import ledger_csv
-from fedpriv.report.pdf import pdf, require_weasyprint
+from fedpriv.report.forms.deployment import deployment_yaml
+from fedpriv.report.forms.html import render
+from fedpriv.report.forms.ledger_csv import ledger_csv
+from fedpriv.report.forms.pdf import pdf, require_weasyprint
 from fedpriv.report.rundir import RunDirectory
 from fedpriv.report.schema import problems, require_valid
 from fedpriv.report.verify import examine

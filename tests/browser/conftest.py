@@ -20,7 +20,7 @@ from sample_run import edit, make_run, report_of
 
 from fedpriv.audit.curves import histogram, roc
 from fedpriv.report import write
-from fedpriv.report.html import render
+from fedpriv.report.forms.html import render
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _QUIET = (

@@ -11,8 +11,8 @@ from fedpriv.report.checks.agreement import TOLERANCE, each_fault
 from fedpriv.report.compare import differences
 from fedpriv.report.facts import collect
 from fedpriv.report.figures import Figures
+from fedpriv.report.forms.html import render
 from fedpriv.report.history import History
-from fedpriv.report.html import render
 from fedpriv.report.rundir import RunDirectory
 from fedpriv.report.schema import problems
 

@@ -13,7 +13,7 @@ from sample_run import DELTA, make_run, report_of
 
 from fedpriv.errors import UsageError
 from fedpriv.report import write
-from fedpriv.report.deployment import FILL_IN, deployment, deployment_yaml
+from fedpriv.report.forms.deployment import FILL_IN, deployment, deployment_yaml
 
 SCHEMA = json.loads(
     (Path(__file__).parents[3] / "protocols" / "report" / "deployment.schema.json").read_text()

@@ -22,8 +22,8 @@ from sample_run import edit, make_run, report_of
 from fedpriv.cli import main
 from fedpriv.errors import UsageError
 from fedpriv.report import write
-from fedpriv.report.ledger_csv import COLUMNS, ledger_csv
-from fedpriv.report.pdf import _style_charts, pdf
+from fedpriv.report.forms.ledger_csv import COLUMNS, ledger_csv
+from fedpriv.report.forms.pdf import _style_charts, pdf
 from fedpriv.report.write import FILES, FORMATS
 
 PIXEL = base64.b64decode(

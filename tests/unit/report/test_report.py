@@ -15,7 +15,7 @@ from sample_run import DELTA, edit, make_run, report_of
 
 from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.report import verify, write
-from fedpriv.report.html import render
+from fedpriv.report.forms.html import render
 from fedpriv.report.schema import load_schema, problems
 
 ROOT = Path(__file__).parents[3]

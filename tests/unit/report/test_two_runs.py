@@ -16,7 +16,7 @@ from fedpriv.cli import main
 from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.ledger import Ledger
 from fedpriv.report import Comparison, compare_runs
-from fedpriv.report.two_runs_page import render_comparison
+from fedpriv.report.forms.two_runs_page import render_comparison
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedpriv.report.charts import charts
+from fedpriv.report.forms.page import templates
 from fedpriv.report.wording import count, one_in, percent, percent_up, rounded_up, scientific
 
 __all__ = ["render"]
@@ -21,17 +22,9 @@ _LABELS = {
 
 def render(report: Mapping[str, Any]) -> str:
     """The page for ``report``; nothing outside the value is read, and everything in it is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("fedpriv.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates()
     environment.filters |= {
         "epsilon": rounded_up,
         "percent": percent,

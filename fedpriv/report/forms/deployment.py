@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any, TypeAlias
 
 from fedpriv.errors import UsageError
-from fedpriv.report.deployment_words import actors, composition, epsilon_details, mechanisms, notes
+from fedpriv.report.forms.deployment_words import actors, composition, epsilon_details, mechanisms, notes
 from fedpriv.report.wording import count, rounded_up
 
 __all__ = ["FILL_IN", "deployment", "deployment_yaml"]
