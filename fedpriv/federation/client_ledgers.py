@@ -166,7 +166,7 @@ def open_client_ledgers(config: Config, dataset: DataSet, plan: Plan, *, server:
     Args:
         server: public key of the server's ledger.
     """
-    unit = {} if plan.unit == "record" else {"unit": plan.unit_key}
+    unit = plan.unit_details
     if not config.budget.client_ledgers:
         return ClientLedgers({}, unit)
     _allow_files(dataset.clients)

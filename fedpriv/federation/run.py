@@ -8,7 +8,6 @@ in the ledger, and at most the round in progress is lost.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +22,9 @@ from fedpriv.ckks.mode import AUTHORITY
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import BudgetExceeded, UnsafeParameters, UsageError
+from fedpriv.federation.books import Books
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
-    CHECKPOINTS,
     Checkpoint,
     append_line,
     read_json,
@@ -118,9 +117,8 @@ class _Session:
             ledger=self.ledger,
             clients=self.clients,
         )
-        self.clients.follow(self.ledger, self.plan.dataset)
-        self.clients.join(run_id, self.plan)
-        self._countersign(self.clients.clients)  # what a round gave before an earlier call died
+        books = Books(self.ledger, self.clients, self.plan, run_id, self.run_dir)
+        books.open()
         self.observer.started(self.plan, checkpoint.round)
         optimizer = self.work.optimizer()
         if checkpoint.optimizer:
@@ -138,7 +136,7 @@ class _Session:
         parameters = checkpoint.parameters
         write_json(self._facts_path, self._facts(run_id, runner))
         try:
-            parameters = self._rounds(run_id, parameters, optimizer, runner)
+            parameters = self._rounds(books, parameters, optimizer, runner)
         finally:  # also where the run is interrupted: what was spent so far can be reported and verified
             write_json(self.run_dir / "ledger.json", self.ledger.export(self.work.dataset.fingerprint))
         result = finish(
@@ -152,95 +150,51 @@ class _Session:
             learns=runner.gradients,
             facts=lambda finished: self._facts(run_id, runner, finished),
         )
-        self.clients.follow(self.ledger, self.plan.dataset)
-        self.clients.settle()
+        books.close()
         self.observer.finished(result)
         return result
 
     def _rounds(
         self,
-        run_id: str,
+        books: Books,
         parameters: NDArray[np.float32],
         optimizer: ServerOptimizer,
         runner: RoundRunner,
     ) -> NDArray[np.float32]:
         """Run the rounds that are left; returns the parameters after the last one."""
-        done = self.ledger.run(run_id).last_round or 0
+        done = self.ledger.run(books.run_id).last_round or 0
         for round_ in range(done + 1, self.plan.rounds + 1):
             started = time.perf_counter()
-            members = self.plan.members(round_)
             try:
-                refused = self._roll_call(run_id, members)
-                reserved = self.ledger.reserve(run_id, round_, self._unit)
+                reserved = books.reserve(round_)
             except BudgetExceeded as error:
                 if not done:
                     raise
                 self.observer.round_lost(round_, str(error))
                 break  # the rounds that the budget paid for are a result
-            self.clients.follow(self.ledger, self.plan.dataset, among=members)
+            absent = dict.fromkeys(reserved.refused, self.plan.aggregator.stages[0])
             outcome = runner.run(
                 round_,
                 parameters,
-                {**self._vanishing(round_), **dict.fromkeys(refused, self.plan.aggregator.stages[0])},
-                head=reserved.hash,
-                before_upload=partial(self.clients.reserve, run_id, round_),
+                self._vanishing(round_) | absent,
+                head=reserved.head,
+                before_upload=partial(self.clients.reserve, books.run_id, round_),
             )
             if isinstance(outcome, RoundLost):
-                self._void(run_id, round_, outcome, members)
+                books.void(round_, outcome)
                 self.observer.round_lost(round_, outcome.reason)
                 continue
-            outcome = outcome.naming(refused)
-            released = self._release(run_id, round_, outcome)
-            gone = {client for client, _ in outcome.dropped}
-            self._countersign([client for client in members if client not in gone])
+            outcome = outcome.naming(reserved.refused)
+            released = books.release(round_, outcome)
             parameters = optimizer.step(parameters, outcome.gradient)
             done = round_
-            record = self._record(run_id, round_, outcome, parameters, started)
+            record = self._record(books.run_id, round_, outcome, parameters, started)
             append_line(self.run_dir / "rounds.jsonl", record.to_dict())
             Checkpoint(round_, parameters, optimizer.state_dict(), released, runner.local.state_dict()).save(
                 self._checkpoint_path
             )
             self.observer.round_finished(record)
         return parameters
-
-    def _roll_call(self, run_id: str, members: tuple[int, ...]) -> dict[int, str]:
-        """Which of ``members`` take no part in the next round, and why.
-
-        Raises:
-            BudgetExceeded: so many that the round could not succeed.
-        """
-        refused = self.clients.refusals(run_id, members)
-        if refused and len(members) - len(refused) < self.plan.noise.min_survivors:
-            client, reason = min(refused.items())
-            raise BudgetExceeded(
-                f"{len(refused)} of {len(members)} clients refuse another round, which needs "
-                f"{self.plan.noise.min_survivors}. Client {client}: {reason}",
-                hint="Let these clients raise their own caps, or end here.",
-            )
-        return refused
-
-    def _void(self, run_id: str, round_: int, lost: RoundLost, members: tuple[int, ...]) -> None:
-        """Take a lost round back where every client that was to take part vouches that it sent nothing.
-
-        A matrix mechanism counts rounds by their place: to take one back would shift the rest.
-        """
-        if lost.uploaded or self.plan.bands is not None:
-            return
-        evidence: dict[str, Any] = {"stage": lost.stage, "reason": lost.reason}
-        if self.clients.clients:
-            words = self.clients.withdrawals(run_id, round_, members)
-            if words is None:
-                return
-            evidence["withdrawals"] = {str(client): word.hex() for client, word in words.items()}
-        self.ledger.void(run_id, round_, evidence)
-
-    def _countersign(self, present: Iterable[int]) -> None:
-        """Show the clients that are there the ledger, and keep what they sign of it."""
-        present = list(present)
-        self.clients.follow(self.ledger, self.plan.dataset, among=present)
-        signed = self.clients.countersign(present)
-        if signed is not None:
-            append_line(self.run_dir / CHECKPOINTS, signed.to_dict())
 
     def _facts(self, run_id: str, runner: RoundRunner, finished: str | None = None) -> dict[str, Any]:
         """What ``run.json`` says; the two figures of the first call are kept."""
@@ -254,11 +208,6 @@ class _Session:
             "roster": {str(client): public.hex() for client, public in runner.roster.items()},
             **run_facts(self.work, self.plan),
         }
-
-    @property
-    def _unit(self) -> dict[str, str]:
-        """What a reserved round says of the unit; nothing where it is a record, as it always was."""
-        return {} if self.plan.unit == "record" else {"unit": self.plan.unit_key}
 
     @property
     def _facts_path(self) -> Path:
@@ -287,19 +236,6 @@ class _Session:
         members = self.plan.members(round_)
         client = members[int(rng.integers(0, len(members)))]
         return {client: str(rng.choice(self.plan.aggregator.stages))}
-
-    def _release(self, run_id: str, round_: int, outcome: RoundOutcome) -> str:
-        """Record the release before its result is used; returns the ledger's new head."""
-        row = self.ledger.release(
-            run_id,
-            round_,
-            {
-                "survivors": list(outcome.survivors),
-                "realised_multiplier": self.plan.noise.realised_multiplier(len(outcome.survivors)),
-                "aggregate": outcome.aggregate_digest,
-            },
-        )
-        return row.hash.hex()
 
     def _record(
         self,

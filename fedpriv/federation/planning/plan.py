@@ -111,6 +111,11 @@ class Plan:
         """Probability with which a record takes part in a round."""
         return self.noise.sampling_rate
 
+    @property
+    def unit_details(self) -> dict[str, str]:
+        """What a reserved round says of the unit; nothing where it is a record, as it always was."""
+        return {} if self.unit == "record" else {"unit": self.unit_key}
+
     def members(self, round_: int) -> tuple[int, ...]:
         """The clients that take part in a round, ascending."""
         return cohort(
