@@ -71,6 +71,10 @@ def audit(
         from fedpriv.report import write
 
         write(run_dir)  # its section 11 would else tell of the run before it was audited
+    if run_dir is not None and out is None:
+        from fedpriv.cli.report import say_if_stale
+
+        say_if_stale(run_dir)
     if as_json:
         print_json({**result.facts, "file": str(path)})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import click
 from fedpriv.cli.options import as_json, print_json
 from fedpriv.errors import UsageError
 
-__all__ = ["report", "verify"]
+__all__ = ["report", "say_if_stale", "verify"]
 
 
 @click.command()
@@ -61,6 +62,7 @@ def report(
 
     kind = kind or "html"
     path = _bundle(run_dir, ledger) if kind == "bundle" else write(run_dir, formats=(kind,))[kind]
+    say_if_stale(run_dir)
     if output is None:
         click.echo(path)
     elif str(output) == "-":
@@ -68,6 +70,18 @@ def report(
     else:
         shutil.copyfile(path, output)
         click.echo(output)
+
+
+def say_if_stale(run_dir: Path) -> None:
+    """Say that the run's bundle holds an earlier state of its files, where it does."""
+    from fedpriv.report import bundle
+
+    if bundle.is_stale(run_dir):
+        click.echo(
+            f"{bundle.NAME} holds these files as they were before; "
+            f"`fedpriv report {shlex.quote(str(run_dir))} --format bundle` makes it again",
+            err=True,
+        )
 
 
 def _compare(folders: tuple[Path, Path], kind: str | None, output: Path | None) -> None:

@@ -205,7 +205,9 @@ def _check_first_plan(chain: Chain, budget: Budget) -> None:
             f"The plan of run {first.run_id} takes the whole budget of {_name(budget)}: its {first.rounds} "
             f"rounds cost epsilon = {_show(first.epsilon)} as the only plan, but {_show(whole)} where "
             f"another may follow, and {_show(budget.epsilon)} is allowed at delta = {budget.delta!r}.",
-            hint=f"Raise the budget, or resume run {first.run_id}; if it never reserved a round, finish it.",
+            hint="Raise the budget."
+            if first.finished
+            else f"Raise the budget, or resume run {first.run_id}; if it never reserved a round, finish it.",
         )
 
 

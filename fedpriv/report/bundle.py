@@ -15,7 +15,7 @@ from fedpriv.report.history import History
 from fedpriv.report.rundir import EVIDENCE, RunDirectory
 from fedpriv.report.statement import PAYLOAD_TYPE, Statement
 
-__all__ = ["NAME", "read", "unpack", "write"]
+__all__ = ["NAME", "is_stale", "read", "unpack", "write"]
 
 NAME: Final = "evidence.dsse.json"
 
@@ -62,6 +62,19 @@ def write(run_dir: str | Path, signer: SigningKey) -> Path:
     path = rundir.path / NAME
     replace_file(path, text, what="bundle", mode=USUAL)
     return path
+
+
+def is_stale(run_dir: str | Path) -> bool:
+    """Whether a bundle lies in ``run_dir`` that holds other files than the directory does by now."""
+    path = Path(run_dir) / NAME
+    if not path.is_file():
+        return False
+    now = RunDirectory.open(run_dir)
+    try:
+        then = unpack(read(path), path)
+    except (DecodeError, IntegrityError):  # what cannot be read holds nothing of now
+        return True
+    return any(now.files.get(name) != then.files.get(name) for name in EVIDENCE)
 
 
 def read(path: Path) -> dsse.Envelope:

@@ -64,3 +64,15 @@ def test_without_the_runs_ledger_no_key_is_made(root: Path, tmp_path: Path) -> N
     assert result.exit_code == 2
     assert "--ledger" in result.stderr
     assert not place.parent.exists()
+
+
+def test_a_bundle_that_a_later_report_left_behind_is_named(root: Path, tmp_path: Path) -> None:
+    run_dir = shutil.copytree(root / "quickstart", tmp_path / "run")
+    (run_dir / "report.json").unlink(missing_ok=True)
+    ledger = ("--ledger", root / "quickstart.sqlite")
+    assert fedpriv("report", run_dir, "--format", "bundle", *ledger).stderr == ""
+    assert "holds these files as they were before" in fedpriv("report", run_dir).stderr
+    fedpriv("report", run_dir, "--format", "bundle", *ledger)
+    assert fedpriv("report", run_dir).stderr == ""
+    (run_dir / "evidence.dsse.json").write_bytes(b"{}")
+    assert "holds these files as they were before" in fedpriv("report", run_dir).stderr
