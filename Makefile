@@ -1,6 +1,7 @@
 # make demo   run the main job on real data and write its report
 # make test   the whole gate, as continuous integration runs it
 # make check  a fast subset of it
+# make flower the part of the gate that needs Flower, in an environment of its own
 # make install, make clean
 
 PYTHON ?= python3
@@ -13,7 +14,11 @@ LEDGER := runs/quickstart-ledger
 JOBS ?= 2
 TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
 
-.PHONY: install demo test check lint clean
+# Flower holds some packages below what the rest is tested with: an environment of its own, laid over .venv.
+FLOWER := build/flower-app
+FLOWER_STAMP := $(FLOWER)/.installed
+
+.PHONY: install demo test check flower lint clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -38,8 +43,20 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+test: lint flower
 	$(TESTS)
+
+# The tests that need Flower, which the others leave out.
+flower: $(FLOWER_STAMP)
+	OMP_NUM_THREADS=1 $(FLOWER)/bin/python -m pytest tests/unit/flower tests/integration/test_flower.py fedpriv/flower
+
+$(FLOWER_STAMP): $(STAMP)
+	$(PYTHON) -m venv --clear $(FLOWER)
+	grep -v '^rich==' constraints.txt > $(FLOWER)/constraints.txt
+	$(FLOWER)/bin/python -m pip install --quiet --constraint $(FLOWER)/constraints.txt flwr
+	$(BIN)/python -c 'import site; print(*site.getsitepackages(), "$(CURDIR)", sep="\n")' \
+		> $$($(FLOWER)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
+	@touch $@
 
 check: lint
 	$(TESTS) -m 'not slow'

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "peft", "opacus", "dp_accounting", "pandas", "tenseal")
+HEAVY = ("torch", "transformers", "peft", "opacus", "dp_accounting", "pandas", "tenseal", "flwr")
 LIGHT = (
+    "fedpriv.flower",
     "fedpriv.audit",
     "fedpriv",
     "fedpriv.aggregation",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import BudgetExceeded, TooFewParties, UnsafeParameters, UsageError
 from fedpriv.flower import PrivateSum
+from fedpriv.secagg.messages import decode_reply, encode
 
 DATASET = "ab" * 32
 NOW = "2026-01-01T00:00:00Z"
@@ -121,6 +123,25 @@ def test_a_node_that_claims_to_be_another_client_is_left_out(tmp_path: Path) -> 
 
     nodes.handle = lie  # type: ignore[method-assign]
     assert PrivateSum(nodes.plan, nodes.roster, LoopbackGrid(nodes)).run(1, CONTENT).survivors == (1, 2, 3)
+
+
+def test_a_node_cannot_speak_for_another_that_is_lost(tmp_path: Path) -> None:
+    nodes = Nodes(tmp_path)
+    handle = nodes.handle
+
+    def forge(node: int, message: Message) -> Message:
+        reply = handle(node, message)
+        if node == 104 and grid.exchanges == 2:  # shares are signed by nobody
+            head = reply.content["fedpriv"]
+            shares = decode_reply(head["message"], nodes.plan.params)
+            head["client"], head["message"] = 1, encode(msgspec.structs.replace(shares, sender=1))
+        return reply
+
+    nodes.handle = forge  # type: ignore[method-assign]
+    grid = LoopbackGrid(nodes, lost=lambda exchange, node: exchange == 2 and node == 101)
+    with pytest.raises(TooFewParties) as caught:
+        PrivateSum(nodes.plan, nodes.roster, grid).run(1, CONTENT)
+    assert "Node 104: It answers as client 1, and was another before" in caught.value.hint
 
 
 def test_no_round_beyond_the_plan_s(tmp_path: Path) -> None:
