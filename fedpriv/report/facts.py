@@ -219,6 +219,7 @@ def _accounting(rundir: RunDirectory, history: History, figures: Figures) -> dic
         "epsilon_rdp_planned": figures.planned_rdp,
         "epsilon_pld_spent": figures.spent_pld,
         "epsilon_rdp_spent": figures.spent_rdp,
+        "epsilon_pld_realised": figures.realised,
         "rounds_spent": history.spent,
         "rounds_planned": history.planned,
         "rounds_released": len(history.released),

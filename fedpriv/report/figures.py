@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from fedpriv import dp
 from fedpriv.errors import IntegrityError, UnsafeParameters
 from fedpriv.report.people import People
 
-__all__ = ["Figures", "advantage", "chosen_counts", "highest_tpr", "recompute"]
+__all__ = ["Figures", "advantage", "at_realised_noise", "chosen_counts", "highest_tpr", "recompute"]
 
 DELTA_DECADES = (1.0, 1e-1, 1e-2, 1e-3)
 """The report shows ε at the promised δ times each of these."""
@@ -31,6 +32,8 @@ class Figures:
     from a coarser (and so larger) discretisation.  ``by_delta`` holds ``(delta, epsilon)``,
     ``trade_off`` pairs ``(epsilon, delta)`` from ε = 0 to twice the planned one, ``against`` such pairs for
     each adversary.  ``frontier`` is the noise that other plans would have needed, empty where nobody asks.
+    ``realised`` is the ε of the spent rounds at the noise that their sums had, which is shown and certifies
+    nothing; ``None`` where more survivors bring no more noise.
     """
 
     planned_pld: float | None
@@ -44,6 +47,7 @@ class Figures:
     against: tuple[tuple[tuple[float, float], ...], ...]
     people: People = field(default_factory=People)
     frontier: tuple[dp.FrontierPoint, ...] = ()
+    realised: float | None = None
 
 
 def recompute(
@@ -74,6 +78,27 @@ def recompute(
             for e, found in zip(against, adversaries, strict=True)
         ),
     )
+
+
+def at_realised_noise(event: dp.Event, ratios: Sequence[float], *, spent: int, delta: float) -> float | None:
+    """ε of ``spent`` rounds, those with a sum at ``ratios`` times the planned noise multiplier each.
+
+    A spent round without a sum is taken as planned.  Ratios are rounded down to three digits.  ``None`` where
+    the event is not that of shares which add up.
+    """
+    if not isinstance(event, dp.PoissonSkellam):
+        return None
+    grades = Counter(max(1000, math.floor(1000.0 * ratio + 1e-6)) for ratio in ratios)
+    grades[1000] += max(spent - len(ratios), 0)
+    counted = [
+        (replace(event, noise_variance=event.noise_variance * grade**2 // 10**6), rounds)
+        for grade, rounds in sorted(grades.items())
+        if rounds
+    ]
+    try:
+        return _finite(dp.epsilon_pld(counted, delta, interval=_CURVE_INTERVAL)) if counted else 0.0
+    except UnsafeParameters:
+        return None
 
 
 def chosen_counts(total: int, most: int = _CURVE_POINTS) -> list[int]:

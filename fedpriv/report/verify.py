@@ -27,7 +27,7 @@ from fedpriv.report.checks.plan import plan_checks
 from fedpriv.report.checks.report import report_checks
 from fedpriv.report.checks.result import result_checks
 from fedpriv.report.checks.rounds import round_checks
-from fedpriv.report.figures import Figures, recompute
+from fedpriv.report.figures import Figures, at_realised_noise, recompute
 from fedpriv.report.history import History
 from fedpriv.report.people import people
 from fedpriv.report.rundir import RunDirectory
@@ -127,7 +127,13 @@ def _figures(rundir: RunDirectory, history: History, derived: Derivation, *, cur
     figures = replace(figures, people=people(rundir, history, full=curve))
     if not curve:
         return figures
-    return replace(figures, frontier=dp.frontier_around(history.event, history.planned, epsilon, delta))
+    planned = float(plan["noise_multiplier"])
+    ratios = [line["realised_multiplier"] / planned for line in rundir.rounds]
+    return replace(
+        figures,
+        frontier=dp.frontier_around(history.event, history.planned, epsilon, delta),
+        realised=at_realised_noise(history.event, ratios, spent=history.spent, delta=delta),
+    )
 
 
 def _verify_bundle(path: Path, outside: Outside) -> Verification:

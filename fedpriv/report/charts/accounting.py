@@ -13,6 +13,7 @@ from fedpriv.report.wording import count, rounded_up, scientific
 __all__ = ["clients", "delta", "epsilon", "frontier"]
 
 _MOST_BARS = 60
+_WORTH_SHOWING = 0.99  # a point less than a hundredth below the curve would only hide its end
 
 
 def epsilon(report: dict[str, Any]) -> Chart | None:
@@ -31,8 +32,19 @@ def epsilon(report: dict[str, Any]) -> Chart | None:
         f"loss. The whole plan of {count(accounting['rounds_planned'], 'round')} costs "
         f"{rounded_up(planned)}; {allowed:g} is allowed."
     )
+    realised = accounting["epsilon_pld_realised"]
+    if realised is not None:
+        caption += (
+            f" At the noise that the sums really had, the spent rounds come to {rounded_up(realised)}: that "
+            "is shown, and the planned noise is what is certified."
+        )
+    lines = [Line("ε, tight (PLD)", pld, 1), Line("ε, filter (RDP)", rdp, 2)]
+    if realised is not None and realised < _WORTH_SHOWING * accounting["epsilon_pld_spent"]:
+        lines.append(
+            Line("at realised noise", [(float(accounting["rounds_spent"]), realised)], 3, markers=True)
+        )
     svg = line_chart(
-        [Line("ε, tight (PLD)", pld, 1), Line("ε, filter (RDP)", rdp, 2)],
+        lines,
         rules=[Rule("allowed", allowed, 1)],
         marks=[] if planned is None else [Mark("whole plan", float(accounting["rounds_planned"]), planned)],
         x=Axis("rounds spent", whole=True),
@@ -42,6 +54,8 @@ def epsilon(report: dict[str, Any]) -> Chart | None:
     rows = [(str(p["rounds"]), _cell(p["epsilon_pld"]), _cell(p["epsilon_rdp"])) for p in points]
     whole = f"planned: {accounting['rounds_planned']}"
     rows.append((whole, _cell(planned), _cell(accounting["epsilon_rdp_planned"])))
+    if realised is not None:
+        rows.append(("at realised noise", _cell(realised), _cell(None)))
     return Chart("epsilon", "Privacy spent by round", svg, caption, ("rounds", "ε PLD", "ε RDP"), rows)
 
 

@@ -7,7 +7,8 @@ from statistics import NormalDist
 
 import pytest
 
-from fedpriv.report.figures import advantage, chosen_counts, highest_tpr
+from fedpriv import dp
+from fedpriv.report.figures import advantage, at_realised_noise, chosen_counts, highest_tpr
 from fedpriv.report.wording import one_in, rounded_up, times
 
 NORMAL = NormalDist()
@@ -58,3 +59,18 @@ def test_what_is_printed_is_never_less_than_what_is_true() -> None:
         assert float(rounded_up(value)) >= value - 1e-9
         assert float(times(math.exp(value)).replace(",", "")) >= math.exp(value) - 1e-6
     assert one_in(3e-6) == "1 in 333,333"
+
+
+def test_the_epsilon_at_realised_noise_is_that_of_the_noise_that_was_there() -> None:
+    event = dp.PoissonSkellam(noise_variance=10**12, sensitivity=10**6, dimension=50, sampling_rate=0.1)
+    louder = dp.PoissonSkellam(
+        noise_variance=144 * 10**10, sensitivity=10**6, dimension=50, sampling_rate=0.1
+    )
+    planned = dp.epsilon_pld([(event, 10)], 1e-5)
+    found = at_realised_noise(event, [1.2] * 6 + [1.0] * 2, spent=10, delta=1e-5)
+    assert found == pytest.approx(dp.epsilon_pld([(event, 4), (louder, 6)], 1e-5), rel=1e-3)
+    assert found is not None
+    assert found < planned
+    assert at_realised_noise(event, [0.5] * 10, spent=10, delta=1e-5) == pytest.approx(planned, rel=1e-3)
+    assert at_realised_noise(event, [], spent=0, delta=1e-5) == 0.0
+    assert at_realised_noise(dp.PoissonGaussian(1.0, 0.1), [1.2], spent=1, delta=1e-5) is None
