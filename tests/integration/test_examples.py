@@ -68,6 +68,9 @@ def test_the_quickstart_as_library_calls(tmp_path: Path) -> None:
     assert "<script" not in page.read_text()
 
 
+FLOWER_APP = ("plan", "client_app", "server_app")
+
+
 def test_the_readme_shows_the_examples_as_they_are() -> None:
     readme = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
@@ -76,7 +79,11 @@ def test_the_readme_shows_the_examples_as_they_are() -> None:
         (EXAMPLES / name).read_text()
         for name in ("loopback.py", "private_loop.py", "private_trainer.py", "encrypted_sum.py")
     )
-    assert len(blocks) == 6
+    assert len(blocks) == 7
+    (flower,) = [block for block in blocks if "PrivateSumPlan" in block]
+    app = "".join((EXAMPLES / "flower" / "private_mean" / f"{name}.py").read_text() for name in FLOWER_APP)
+    for line in flower.splitlines():
+        assert line.startswith("#") or line.strip() in app, line
     for block in blocks:
         for line in block.splitlines():
             code = line.split("  #")[0].strip()
