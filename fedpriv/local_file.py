@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "read_text",
     "replace_file",
     "writable",
+    "write_once",
 ]
 
 PRIVATE: Final = 0o600
@@ -90,6 +92,24 @@ def append_to_file(path: Path, content: bytes, *, what: str) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """A private file that is there whole or not at all, unless there is one already; lasting when it returns.
+
+    What a process that died here leaves is called ``.*.new``.
+
+    Raises:
+        OSError: the system refused.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    fresh = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        put_in_place(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def put_in_place(fresh: Path, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.audit.intervals import clopper_pearson
 from fedpriv.errors import UsageError
 
 __all__ = ["histogram", "roc"]
@@ -38,19 +39,14 @@ def roc(
     >>> points[0][:2], points[-1][:2]
     ((0.01, 0.51), (1.0, 1.0))
     """
-    from scipy.special import betaincinv
-
     if not (taken.size and left_out.size and np.isfinite(taken).all() and np.isfinite(left_out).all()):
         raise UsageError("a ROC curve needs finite scores of canaries that took part and of others")
     a, b = taken.size, left_out.size
     falling = np.append(np.sort(left_out)[::-1], -np.inf)
-    tail = (1.0 - confidence) / 2.0
     points = []
     for accused in sorted({round(float(k)) for k in np.geomspace(1, b, _POINTS)}):
         found = int((taken > falling[accused]).sum())
-        low = float(betaincinv(found, a - found + 1, tail)) if found else 0.0
-        high = float(betaincinv(found + 1, a - found, 1.0 - tail)) if found < a else 1.0
-        points.append((accused / b, found / a, low, high))
+        points.append((accused / b, found / a, *clopper_pearson(found, a, confidence)))
     return points
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.audit.intervals import clopper_pearson
 from fedpriv.errors import UsageError
 
 __all__ = ["Separation", "separation"]
@@ -66,7 +67,7 @@ def separation(
     >>> round(low, 4), high
     (0.9289, 1.0)
     """
-    from scipy.special import betaincinv, ndtri
+    from scipy.special import ndtri
     from scipy.stats import rankdata
 
     if members.size < 2 or others.size < 2 or not (np.isfinite(members).all() and np.isfinite(others).all()):
@@ -86,13 +87,11 @@ def separation(
         reach = float(ndtri(1.0 - tail)) * math.sqrt(variance)
     threshold = np.sort(others)[b - 1 - int(fpr * b)]
     found = int((members > threshold).sum())
-    low = float(betaincinv(found, a - found + 1, tail)) if found else 0.0
-    high = float(betaincinv(found + 1, a - found, 1.0 - tail)) if found < a else 1.0
     return Separation(
         auc=auc,
         auc_interval=(max(0.0, auc - reach), min(1.0, auc + reach)),
         tpr=found / a,
-        tpr_interval=(low, high),
+        tpr_interval=clopper_pearson(found, a, confidence),
         fpr=fpr,
         members=a,
         others=b,

@@ -34,7 +34,6 @@ def print_history(life: DatasetLife) -> None:
 
 def _standing(life: DatasetLife) -> list[tuple[str, str]]:
     spent = life.spent
-    pending = spent.reserved - spent.released - spent.voided
     return [
         ("data set", f"{life.name} ({life.dataset})"),
         ("allowed", f"ε {spent.budget:g} at δ {spent.delta:g}, over all runs"),
@@ -43,7 +42,8 @@ def _standing(life: DatasetLife) -> list[tuple[str, str]]:
         ("planned", f"{_epsilon(spent.planned_epsilon)} if every open run uses all its rounds"),
         (
             "rounds",
-            f"{spent.reserved} reserved: {spent.released} released, {spent.voided} void, {pending} pending",
+            f"{spent.reserved} reserved: {spent.released} released, {spent.voided} void, "
+            f"{spent.pending} pending",
         ),
         ("signed", f"all {life.rows} rows by the key {life.signer}"),
         ("head", life.head),

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from fedpriv.dp.accountant import Counted, RdpFilter, delta_pld, epsilon_pld, epsilon_rdp
-from fedpriv.dp.calibration import batch_for, epsilon_for, noise_multiplier, rounds_for, sampling_rate_for
+from fedpriv.dp.calibration import (
+    batch_for,
+    epsilon_for,
+    next_multiplier,
+    noise_multiplier,
+    rounds_for,
+    sampling_rate_for,
+)
 from fedpriv.dp.clients import epsilon_local
 from fedpriv.dp.components import noise_components
 from fedpriv.dp.coupling import (
@@ -100,6 +107,7 @@ __all__ = [
     "frontier_around",
     "hellinger_squared",
     "noise_components",
+    "next_multiplier",
     "noise_multiplier",
     "poisson_sample",
     "removal_levels",

@@ -21,6 +21,7 @@ __all__ = [
     "batch_for",
     "bracket",
     "epsilon_for",
+    "next_multiplier",
     "noise_multiplier",
     "rounds_for",
     "sampling_rate_for",
@@ -159,6 +160,15 @@ def noise_multiplier(
         if float(lower) < _SMALLEST_MULTIPLIER or not within(lower):
             return float(answer)
         answer = lower
+
+
+def next_multiplier(multiplier: float) -> float:
+    """Return the next higher noise multiplier of four digits: where integer noise took the last one.
+
+    >>> next_multiplier(0.9351)
+    0.9352
+    """
+    return float(_step(Decimal(multiplier), +1))
 
 
 def _step(value: Decimal, direction: int) -> Decimal:

@@ -7,7 +7,6 @@ import resource
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fedpriv.crypto import SigningKey, digest
 from fedpriv.errors import BudgetExceeded, IntegrityError, UsageError
@@ -156,7 +155,8 @@ def client_ledgers_folder(config: Config, dataset: DataSet) -> Path:
     """
     path = ledger_path(config)
     partition = {**config.partition.model_dump(mode="json"), "seed": config.run.seed}
-    named = digest("fedpriv/partition/v2", dataset.fingerprint.encode(), _json(partition)).hex()
+    written = json.dumps(partition, sort_keys=True)
+    named = digest("fedpriv/partition/v2", dataset.fingerprint.encode(), written.encode()).hex()
     return path.with_suffix(".clients") / named[:16]
 
 
@@ -181,10 +181,6 @@ def open_client_ledgers(config: Config, dataset: DataSet, plan: Plan, *, server:
         ClientLedgers(opened, unit).close()
         raise
     return ClientLedgers(opened, unit)
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True).encode()
 
 
 def set_caps(config: Config, dataset: DataSet, *, epsilon: float, delta: float) -> int:

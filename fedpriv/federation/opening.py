@@ -101,7 +101,7 @@ def again(
     run_id = str(facts["run_id"])
     checkpoint = Checkpoint.load(run_dir / CHECKPOINT)
     fingerprint = work.dataset.fingerprint
-    if checkpoint.head == _NO_HEAD and run_id not in {run.run_id for run in ledger.runs(fingerprint)}:
+    if checkpoint.head == _NO_HEAD and not ledger.has_run(fingerprint, run_id):
         _commit(config, run_dir, work=work, plan=plan, ledger=ledger, clients=clients, run_id=run_id)
     elif checkpoint.head not in {_NO_HEAD, *(row.hash.hex() for row in ledger.rows(fingerprint))}:
         raise IntegrityError(

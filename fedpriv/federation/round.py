@@ -28,11 +28,20 @@ from fedpriv.secagg.in_process import RoundClient
 if TYPE_CHECKING:
     from fedpriv.training import LocalTraining, RecordGradients
 
-__all__ = ["REFUSED", "RoundLost", "RoundOutcome", "RoundRunner"]
+__all__ = ["REFUSED", "RoundLost", "RoundOutcome", "RoundRunner", "fresh_identities"]
 
 UPLOAD: Final = "upload"
 REFUSED: Final = "refused"
 """In the place of a stage: the client took no part, because a budget of its own did not allow it."""
+
+
+def fresh_identities(plan: Plan, clients: int, read: Callable[[int], bytes]) -> dict[int, SigningKey]:
+    """A signing key for each of ``clients`` and for the key authority, where the plan has one.
+
+    ``read`` gives so many fresh bytes.
+    """
+    authority = (AUTHORITY,) if plan.aggregator.has_authority else ()
+    return {party: SigningKey.from_seed(read(32)) for party in (*range(1, clients + 1), *authority)}
 
 
 @dataclass(frozen=True, slots=True)

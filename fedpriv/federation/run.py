@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv import dp
-from fedpriv.ckks.mode import AUTHORITY
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import BudgetExceeded, UnsafeParameters, UsageError
@@ -39,7 +38,7 @@ from fedpriv.federation.observer import RoundRecord, RunObserver, RunResult, Sil
 from fedpriv.federation.opening import again, begin
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
+from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner, fresh_identities
 from fedpriv.federation.work.local_work import learner
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.ledger import Ledger
@@ -223,10 +222,7 @@ class _Session:
         Clients with ledgers of their own sign with those ledgers' keys; all others are made for this process.
         """
         stream = Entropy(self.config.privacy.insecure_seed).stream("identities")
-        clients = range(1, self.work.dataset.clients + 1)
-        authority = (AUTHORITY,) if self.plan.aggregator.has_authority else ()
-        made = {party: SigningKey.from_seed(stream.read(32)) for party in (*clients, *authority)}
-        return made | self.clients.keys
+        return fresh_identities(self.plan, self.work.dataset.clients, stream.read) | self.clients.keys
 
     def _vanishing(self, round_: int) -> dict[int, str]:
         """Which simulated client vanishes in ``round_``, and from which stage on; from the public seed."""

@@ -36,7 +36,7 @@ class Account:
         """
         check_unit(self.ledger, self.dataset, _unit(roster))
         run = plan.run_id.hex()
-        if all(known.run_id != run for known in self.ledger.runs(self.dataset)):
+        if not self.ledger.has_run(self.dataset, run):
             details = {"session": plan.session, "roster": roster.fingerprint}
             self.ledger.plan(run, self.dataset, event=plan.noise.event(), rounds=plan.rounds, details=details)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -142,8 +141,7 @@ class PrivateSumPlan:
             plan = cls(**sizes, rounds=rounds, noise_multiplier=multiplier)
             if plan.epsilon(delta) <= epsilon:
                 return plan
-            exact = Decimal(multiplier)  # integer noise costs a little more than the Gaussian it stands for
-            multiplier = float(exact + Decimal(1).scaleb(exact.adjusted() - 3))
+            multiplier = dp.next_multiplier(multiplier)  # integer noise costs a little more than Gaussian
 
     def epsilon(self, delta: float, rounds: int | None = None) -> float:
         """ε at ``delta`` after so many rounds, all if not given; a client's whole vector is the unit.

@@ -20,6 +20,7 @@ __all__ = [
     "check_dataset",
     "check_run",
     "check_time",
+    "hex_bytes",
     "number",
     "parse_body",
     "parse_plain",
@@ -129,6 +130,13 @@ def number(text: object) -> float:
     if not isinstance(text, str) or len(text) > 64 or not _DECIMAL.fullmatch(text):
         raise IntegrityError(f"{_short(text)} is not a decimal number as the ledger writes them.")
     return float(text)
+
+
+def hex_bytes(value: object, size: int) -> bytes | None:
+    """The bytes that lower-case hexadecimal text stands for, if it is such text of the right size."""
+    if not isinstance(value, str) or len(value) != 2 * size:
+        return None
+    return None if set(value) - set("0123456789abcdef") else bytes.fromhex(value)
 
 
 def parse_body(text: bytes | str) -> Body:

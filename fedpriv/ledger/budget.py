@@ -67,6 +67,11 @@ class Spent:
     runs: tuple[RunCost, ...]
 
     @property
+    def pending(self) -> int:
+        """Rounds that nobody ended: they count."""
+        return self.reserved - self.released - self.voided
+
+    @property
     def epsilon(self) -> float:
         """The spent ε, by ``rule``.
 

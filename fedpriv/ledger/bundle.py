@@ -15,6 +15,7 @@ from fedpriv.ledger.body import (
     check_body,
     check_dataset,
     check_time,
+    hex_bytes,
     number,
     parse_plain,
 )
@@ -22,7 +23,7 @@ from fedpriv.ledger.budget import admit_plan, admit_reserve, spent
 from fedpriv.ledger.chain import Chain
 from fedpriv.ledger.rows import Row
 
-__all__ = ["FORMAT", "Mismatch", "make_bundle", "verify_bundle"]
+__all__ = ["FORMAT", "Mismatch", "make_bundle", "read_row", "verify_bundle"]
 
 FORMAT: Final = "fedpriv/ledger-bundle/v1"
 RDP_TOLERANCE: Final = 1e-9
@@ -139,11 +140,11 @@ def verify_bundle(
     if not isinstance(bundle["rows"], list) or not bundle["rows"]:
         return [Mismatch("bundle", "it has no rows")]
     found = list(_verify_signer(bundle["signer"], signer))
-    key = signer if signer is not None else _bytes(bundle["signer"], 32)
+    key = signer if signer is not None else hex_bytes(bundle["signer"], 32)
     rows: list[Row | None] = []
     for index, entry in enumerate(bundle["rows"]):
         try:
-            rows.append(_read_row(dataset, entry))
+            rows.append(read_row(dataset, entry))
         except FedprivError as error:
             rows.append(None)
             found.append(Mismatch(f"row {index}", str(error)))
@@ -171,7 +172,7 @@ def verify_bundle(
 
 
 def _verify_signer(stated: object, wanted: bytes | None) -> Iterator[Mismatch]:
-    key = _bytes(stated, 32)
+    key = hex_bytes(stated, 32)
     if key is None:
         yield Mismatch("signer", "it is not a public key of 32 bytes in hexadecimal")
     elif wanted is not None and key != wanted:
@@ -279,13 +280,13 @@ def _agree(stated: object, actual: object, tolerance: float | None) -> bool:
     return abs(claimed - value) <= tolerance * max(1.0, value)
 
 
-def _read_row(dataset: str, entry: object) -> Row:
+def read_row(dataset: str, entry: object) -> Row:
     """A row of a bundle, well formed; `IntegrityError` otherwise."""
     if not isinstance(entry, dict) or set(entry) != _ROW_FIELDS:
         raise IntegrityError(f"it is not an object with the fields {', '.join(sorted(_ROW_FIELDS))}")
     parts: dict[str, bytes] = {}
     for name, size in _HEX_FIELDS.items():
-        value = _bytes(entry[name], size)
+        value = hex_bytes(entry[name], size)
         if value is None:
             raise IntegrityError(f"its {name} is not {size} bytes in lower-case hexadecimal")
         parts[name] = value
@@ -307,15 +308,6 @@ def _read_row(dataset: str, entry: object) -> Row:
         hash=parts["hash"],
         signature=parts["signature"],
     )
-
-
-def _bytes(value: object, size: int) -> bytes | None:
-    """The bytes that lower-case hexadecimal text stands for, if it is such text of the right size."""
-    if not isinstance(value, str) or len(value) != 2 * size:
-        return None
-    if not all(character in "0123456789abcdef" for character in value):
-        return None
-    return bytes.fromhex(value)
 
 
 def _brief(value: object) -> str:

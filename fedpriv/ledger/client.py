@@ -129,7 +129,7 @@ class ClientLedger:
                 f"The server's ledger holds no plan of run {run_id} with the event and the rounds that this "
                 "client was told."
             )
-        if run_id not in {run.run_id for run in self._ledger.runs(self.dataset)}:
+        if not self._ledger.has_run(self.dataset, run_id):
             self._ledger.plan(run_id, self.dataset, event=event, rounds=rounds, details=self._details())
 
     def ready(self, run_id: str) -> None:
@@ -149,7 +149,7 @@ class ClientLedger:
             BudgetExceeded: the client's own budget does not allow it.
         """
         self._reserve_row(run_id, round_)
-        self._ledger.reserve(run_id, round_, {**(details or {}), **self._details()})
+        self._ledger.reserve(run_id, round_, self._details(details))
 
     def countersign(self) -> bytes | None:
         """Write down which reserved rounds were released by now, then sign the server's head (spec 12.3).
@@ -192,7 +192,7 @@ class ClientLedger:
         try:
             if round_ in self._ledger.reserved_rounds(run_id):
                 return None
-            self._ledger.reserve(run_id, round_, {**(details or {}), **self._details()})
+            self._ledger.reserve(run_id, round_, self._details(details))
             self._ledger.void(run_id, round_, {"withdrawn": True, "server": self._head().to_dict()})
         except (BudgetExceeded, UsageError):
             return None
@@ -217,8 +217,9 @@ class ClientLedger:
     def _head(self) -> Head:
         return Head.of(self.last)
 
-    def _details(self) -> dict[str, object]:
-        return {"server": self._head().to_dict()}
+    def _details(self, more: Details | None = None) -> dict[str, object]:
+        """What the client's own rows say, and by which it remembers the server's head."""
+        return {**(more or {}), "server": self._head().to_dict()}
 
 
 def _older(why: str, remembered: Head) -> IntegrityError:

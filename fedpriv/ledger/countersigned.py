@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fedpriv.crypto import SigningKey, digest, frame, strict_json, verify
 from fedpriv.errors import DecodeError, IntegrityError, UsageError
-from fedpriv.ledger.body import MAX_SEQ, check_dataset, check_run
+from fedpriv.ledger.body import MAX_SEQ, check_dataset, check_run, hex_bytes
 from fedpriv.ledger.rows import Row, signature_of_head_holds
 
 __all__ = [
@@ -188,6 +188,7 @@ def _countersignature(client: object, entry: object) -> tuple[int, tuple[bytes, 
 
 def _bytes(value: object, size: int) -> bytes:
     """Bytes from lower-case hexadecimal of exactly one size."""
-    if isinstance(value, str) and len(value) == 2 * size and not set(value) - set("0123456789abcdef"):
-        return bytes.fromhex(value)
-    raise IntegrityError(f"It holds something else where {size} bytes in hexadecimal should stand.")
+    found = hex_bytes(value, size)
+    if found is None:
+        raise IntegrityError(f"It holds something else where {size} bytes in hexadecimal should stand.")
+    return found

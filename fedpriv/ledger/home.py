@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fedpriv.crypto import SigningKey
 from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.ledger.ledger import Ledger
-from fedpriv.local_file import put_in_place
+from fedpriv.local_file import write_once
 
 __all__ = ["home", "now", "open_ledger"]
 
@@ -47,7 +46,7 @@ def _signing_key(path: Path) -> SigningKey:
     """Read the ledger's key, or make one from the operating system's entropy; never overwrite."""
     try:
         if not path.exists():
-            _make_key(path)
+            write_once(path, os.urandom(_SEED_BYTES))  # half a key would lock its owner out
         seed = path.read_bytes()  # where another process was faster, its key is the one
     except OSError as error:
         raise UsageError(
@@ -60,15 +59,3 @@ def _signing_key(path: Path) -> SigningKey:
             hint="restore it from a backup; without it the ledger can be read but not continued",
         )
     return SigningKey.from_seed(seed)
-
-
-def _make_key(path: Path) -> None:
-    """A new key with mode 0600, whole or not at all: half a key would lock its owner out."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
-    fresh = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(os.urandom(_SEED_BYTES))
-        put_in_place(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -286,6 +286,11 @@ class Ledger:
             chain = self._chain(check_dataset(dataset))
             return [RunRecord.of(chain, run_id) for run_id in chain.runs]
 
+    def has_run(self, dataset: str, run_id: str) -> bool:
+        """Whether a run of that name was planned on a data set."""
+        with self._lock:
+            return run_id in self._chain(check_dataset(dataset)).runs
+
     def run(self, run_id: str) -> RunRecord:
         """What is known of a run, for resuming it.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 
 from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.ledger.marks import MOST, Marks
-from fedpriv.local_file import put_in_place
+from fedpriv.local_file import write_once
 
 __all__ = ["MarksFolder"]
 
@@ -61,15 +60,10 @@ class MarksFolder:
             IntegrityError: there is such a file, and it holds something else.
         """
         path = self._file(dataset, marks.digest().hex())
+        content = io.BytesIO()
+        np.save(content, marks.kept.astype("<u8"), allow_pickle=False)
         with self._refused():
-            handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=self.path)
-            fresh = Path(name)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    np.save(file, marks.kept.astype("<u8"), allow_pickle=False)
-                put_in_place(fresh, path)
-            finally:
-                fresh.unlink(missing_ok=True)
+            write_once(path, content.getvalue())
         self.read(dataset, marks.digest().hex())
 
     def read(self, dataset: str, digest: str) -> Marks:

@@ -131,7 +131,14 @@ def recognise(
         IntegrityError: the marks of a data set are missing or not as they were written.
     """
     _checked(version)
-    compared = [(known, known.marks.overlap(marks)) for known in all_known(ledger)]
+    return _among(ledger, all_known(ledger), marks, version, dataset)
+
+
+def _among(
+    ledger: Ledger, known_sets: Sequence[Known], marks: Marks, version: str | None, dataset: str | None
+) -> Recognised:
+    """What `recognise` says, given the data sets whose records the ledger knows."""
+    compared = [(known, known.marks.overlap(marks)) for known in known_sets]
     same = [(known, overlap) for known, overlap in compared if overlap.share >= _LEAST_SHARE]
     if version is not None:
         same = [(known, overlap) for known, overlap in same if known.version == version]
@@ -178,13 +185,14 @@ def remember(ledger: Ledger, found: Recognised) -> Iterator[dict[str, object]]:
     """
     folder = MarksFolder(ledger.path)
     with folder.locked():
-        now = recognise(ledger, found.marks, found.version, dataset=found.dataset if found.named else None)
+        known_sets, named_by_owner = all_known(ledger), found.dataset if found.named else None
+        now = _among(ledger, known_sets, found.marks, found.version, named_by_owner)
         if now.dataset != found.dataset:
             raise UsageError(
                 "The records became part of another data set of the ledger while this run was prepared.",
                 hint="Start it again; `fedpriv plan` says whose budget it spends.",
             )
-        before = [known.marks for known in all_known(ledger) if known.dataset == found.dataset]
+        before = [known.marks for known in known_sets if known.dataset == found.dataset]
         marks = before[0].union(found.marks) if before else found.marks
         folder.write(found.dataset, marks)
         yield {

@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from fedpriv import dp
@@ -75,8 +74,7 @@ def make_plan(
         plan = Plan(Grid.finest(clip, z, dimension, records), z, sampling_rate, steps)
         if dp.epsilon_pld([(plan.event, steps)], delta) <= epsilon:
             return plan
-        exact = Decimal(z)  # the distance of integer noise from Gaussian noise took the last digit
-        z = float(exact + Decimal(1).scaleb(exact.adjusted() - 3))
+        z = dp.next_multiplier(z)  # the distance of integer noise from Gaussian noise took the last digit
 
 
 class Account:

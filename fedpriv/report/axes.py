@@ -52,9 +52,7 @@ class Scale:
         """A horizontal scale: from the least of ``values`` to the largest, and ``pad`` to each side."""
         if axis.log:
             return cls(axis, *_decades(values), start, end)
-        low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        if axis.from_zero:
-            low = min(0.0, low)
+        low, high = _ends(axis, values)
         if high <= low:
             low, high = low - 0.5, high + 0.5
         return cls(axis, low - pad, high + pad, start, end)
@@ -64,9 +62,7 @@ class Scale:
         """A vertical scale: between round numbers around ``values``."""
         if axis.log:
             return cls(axis, *_decades(values), start, end)
-        low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        if axis.from_zero:
-            low = min(0.0, low)
+        low, high = _ends(axis, values)
         if high <= low:
             high = low + max(abs(low) * 0.1, 0.1)
         around = ticks(low, high)
@@ -95,6 +91,12 @@ class Scale:
             for value in found
             if self.low <= value <= self.high and not (self.axis.whole and value != int(value))
         ]
+
+
+def _ends(axis: Axis, values: Sequence[float]) -> tuple[float, float]:
+    """The least and the largest of ``values``, and zero where the axis begins there."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    return (min(0.0, low) if axis.from_zero else low), high
 
 
 def _decades(values: Sequence[float]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from fedpriv.errors import IntegrityError
 from fedpriv.ledger import Kind, RoundState, Row, verify_bundle
 from fedpriv.ledger.body import number
 from fedpriv.ledger.budget import Spent, spent
+from fedpriv.ledger.bundle import read_row
 from fedpriv.ledger.chain import Chain
 
 __all__ = ["BudgetChange", "DatasetLife", "RunLife", "verified_rows"]
@@ -123,7 +124,7 @@ class DatasetLife:
                 "reserved": self.spent.reserved,
                 "released": self.spent.released,
                 "voided": self.spent.voided,
-                "pending": self.spent.reserved - self.spent.released - self.spent.voided,
+                "pending": self.spent.pending,
             },
             "entries": [{"kind": kinds[type(entry)], **asdict(entry)} for entry in self.entries],
         }
@@ -139,22 +140,7 @@ def verified_rows(bundle: object) -> tuple[Row, ...]:
             hint="ask whoever keeps the ledger for a fresh export, and find out what changed this one",
         )
     assert isinstance(bundle, dict)  # noqa: S101 -- verify_bundle saw to it
-    return tuple(_row(bundle["dataset"], entry) for entry in bundle["rows"])
-
-
-def _row(dataset: str, entry: Mapping[str, Any]) -> Row:
-    """A row of a bundle that was verified."""
-    return Row(
-        seq=entry["seq"],
-        dataset=dataset,
-        kind=entry["kind"],
-        time=entry["time"],
-        body=entry["body"],
-        prev=bytes.fromhex(entry["prev"]),
-        signer=bytes.fromhex(entry["signer"]),
-        hash=bytes.fromhex(entry["hash"]),
-        signature=bytes.fromhex(entry["signature"]),
-    )
+    return tuple(read_row(bundle["dataset"], entry) for entry in bundle["rows"])
 
 
 def _entries(

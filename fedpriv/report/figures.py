@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from fedpriv import dp
+from fedpriv.audit.membership import largest_tpr
 from fedpriv.errors import IntegrityError, UnsafeParameters
 from fedpriv.report.people import People
 
@@ -122,11 +123,7 @@ def highest_tpr(bounds: Sequence[tuple[float, float]], fpr: float) -> float:
     >>> round(highest_tpr([(1.0, 1e-5)], 0.01), 4)
     0.0272
     """
-    rates = [1.0]
-    for epsilon, delta in bounds:
-        rates.append(math.exp(min(epsilon, 700.0)) * fpr + delta)
-        rates.append(1.0 - math.exp(-epsilon) * (1.0 - delta - fpr))
-    return max(fpr, min(rates))
+    return max(fpr, min([1.0, *(largest_tpr(epsilon, delta, fpr) for epsilon, delta in bounds)]))
 
 
 def advantage(bounds: Sequence[tuple[float, float]]) -> float:

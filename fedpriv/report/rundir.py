@@ -199,6 +199,15 @@ class RunDirectory:
         )
 
     @property
+    def row_hashes(self) -> list[object]:
+        """What each row of the ledger says its hash is, in their order; ``None`` for what is no row."""
+        rows = self.ledger.get("rows")
+        return [
+            row.get("hash") if isinstance(row, dict) else None
+            for row in (rows if isinstance(rows, list) else ())
+        ]
+
+    @property
     def finished(self) -> bool:
         """Whether the run says that it reached its end."""
         return bool(self.result and self.result["finished"])

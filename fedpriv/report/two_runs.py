@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.report.check import Verification
 from fedpriv.report.facts import collect
 from fedpriv.report.rundir import RunDirectory
 from fedpriv.report.together import Together, together
-from fedpriv.report.verify import examine, verify
+from fedpriv.report.verify import all_checks, examine
 from fedpriv.report.wording import adversary, rounded_up, scientific
 
 __all__ = ["Comparison", "Line", "Section", "Side", "compare_runs"]
@@ -196,8 +197,8 @@ def compare_runs(first: str | Path, second: str | Path) -> Comparison:
 def _read(path: Path) -> tuple[Side, _Report, RunDirectory]:
     try:
         rundir = RunDirectory.open(path)
-        failures = tuple(str(check) for check in verify(path).failures)
         findings = examine(rundir)
+        failures = Verification(tuple(all_checks(findings)), rundir.finished).failures
     except IntegrityError as error:
         raise IntegrityError(f"{path} cannot be compared: {error}", hint=error.hint) from None
     if findings.figures is None:
@@ -207,7 +208,7 @@ def _read(path: Path) -> tuple[Side, _Report, RunDirectory]:
         )
     checks = [check.to_dict() for check in findings.checks]
     report = collect(rundir, findings.history, findings.figures, checks)
-    side = Side(str(path), rundir.run["run_id"], rundir.run["name"], failures)
+    side = Side(str(path), rundir.run["run_id"], rundir.run["name"], tuple(map(str, failures)))
     return side, report, rundir
 
 

@@ -32,7 +32,7 @@ from fedpriv.report.history import History
 from fedpriv.report.people import people
 from fedpriv.report.rundir import RunDirectory
 
-__all__ = ["Findings", "examine", "verify"]
+__all__ = ["Findings", "all_checks", "examine", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,13 @@ def _checks(rundir: RunDirectory, outside: Outside) -> Iterator[Check]:
     """All of them, in the order in which they are shown."""
     found = examine(rundir, curve="report.json" in rundir.files)
     yield from outside.checks(rundir, found.history)
+    yield from all_checks(found)
+
+
+def all_checks(found: Findings) -> Iterator[Check]:
+    """Those of ``found``, and those of the report itself; where there is one, its curves must be in them."""
     yield from found.checks
-    yield from report_checks(rundir, found.history, found.figures, found.checks)
+    yield from report_checks(found.rundir, found.history, found.figures, found.checks)
 
 
 def _figures(rundir: RunDirectory, history: History, derived: Derivation, *, curve: bool) -> Figures:

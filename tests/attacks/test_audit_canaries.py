@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
+from parties.broken_builds import WithoutNoise
 from parties.small_run import RECORDS, small_config
 
 from fedpriv.entropy import Entropy
@@ -24,15 +22,6 @@ CLIENTS = 5
 SEED = 11
 
 pytestmark = pytest.mark.slow
-
-
-class WithoutNoise(RoundRunner):
-    """A broken build: the clients send their sums as they are."""
-
-    def _local_update(
-        self, round_: int, client: int, parameters: NDArray[np.float32], party: Any
-    ) -> NDArray[np.uint64]:
-        return self.plan.grid.to_residues(self.local.contribution(round_, client, parameters))
 
 
 @pytest.fixture(scope="module")

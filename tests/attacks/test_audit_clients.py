@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from parties.broken_builds import WithoutNoise
 from parties.client_run import client_config
 
 from fedpriv.audit import ClaimAudit
@@ -25,15 +26,6 @@ pytestmark = pytest.mark.slow
 
 CANARIES = 180
 SEED = 17
-
-
-class WithoutNoise(RoundRunner):
-    """A broken build: the clients send their updates as they are."""
-
-    def _local_update(
-        self, round_: int, client: int, parameters: NDArray[np.float32], party: Any
-    ) -> NDArray[np.uint64]:
-        return self.plan.grid.to_residues(self.local.contribution(round_, client, parameters))
 
 
 def planned(folder: Path, **changes: Any) -> tuple[Workplace, Plan]:

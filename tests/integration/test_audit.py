@@ -5,33 +5,21 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from numpy.typing import NDArray
+from parties.broken_builds import WithoutNoise
 from parties.small_run import RECORDS, small_config
 
 from fedpriv.audit import CAUTION
 from fedpriv.cli import main
 from fedpriv.federation.auditing import audit as auditing
-from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.run import run
 from fedpriv.report import verify, write
 
 pytestmark = pytest.mark.slow
 
 SMALL = ("--canaries", "150")
-
-
-class WithoutNoise(RoundRunner):
-    """A broken build: the clients send their sums as they are."""
-
-    def _local_update(
-        self, round_: int, client: int, parameters: NDArray[np.float32], party: Any
-    ) -> NDArray[np.uint64]:
-        return self.plan.grid.to_residues(self.local.contribution(round_, client, parameters))
 
 
 @pytest.fixture(scope="module")

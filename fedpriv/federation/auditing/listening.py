@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.audit import Canaries, CanaryGradients
-from fedpriv.ckks.mode import AUTHORITY
-from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import TooFewParties
 from fedpriv.federation.auditing.canary_clients import CanaryWork
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.round import RoundLost, RoundRunner
+from fedpriv.federation.round import RoundLost, RoundRunner, fresh_identities
 from fedpriv.federation.work.local_work import learner
 from fedpriv.federation.workplace import Workplace
 
@@ -71,17 +69,13 @@ def start_rounds(
 ) -> RoundRunner:
     """Make the parties of an audit's rounds, with identities of their own that nobody has seen."""
     identities = entropy.stream("identities")
-    authority = (AUTHORITY,) if plan.aggregator.has_authority else ()
     return build(
         work=work,
         plan=plan,
         entropy=entropy,
         gradients=gradients,
         run_id=identities.read(16),
-        keys={
-            party: SigningKey.from_seed(identities.read(32))
-            for party in (*range(1, work.dataset.clients + 1), *authority)
-        },
+        keys=fresh_identities(plan, work.dataset.clients, identities.read),
     )
 
 

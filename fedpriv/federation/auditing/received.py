@@ -8,37 +8,29 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.aggregation import AggregationClient, Ckks, Masked, Plain
+from fedpriv.aggregation import Ckks, Masked, Plain
 from fedpriv.encoding import unpack
 from fedpriv.encoding.packing import packed_size
+from fedpriv.federation.traffic import Metered
 from fedpriv.secagg.messages import UploadPart, decode_reply
 
 __all__ = ["Tapped", "received_residues"]
 
 
 @dataclass(slots=True)
-class Tapped:
+class Tapped(Metered):
     """A client, with copies of what it sends in a round."""
 
-    client: AggregationClient
     messages: list[bytes] = field(default_factory=list)
 
     def open_round(self, round_: int, context: bytes) -> None:
         """Begin a round and keep nothing of the one before."""
-        self.client.open_round(round_, context)
+        Metered.open_round(self, round_, context)
         self.messages = []
-
-    def level_secrets(self) -> tuple[bytes, ...]:
-        """The client's level secrets of this round."""
-        return self.client.level_secrets()
-
-    def set_vectors(self, vectors: NDArray[np.uint64]) -> None:
-        """Pass the vector on."""
-        self.client.set_vectors(vectors)
 
     def handle(self, request: bytes) -> Iterator[bytes]:
         """Pass the request on, and keep the messages of the answer."""
-        for message in self.client.handle(request):
+        for message in Metered.handle(self, request):
             self.messages.append(message)
             yield message
 

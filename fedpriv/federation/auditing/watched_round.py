@@ -87,9 +87,9 @@ class WatchedRounds(RoundRunner):
 
     def _parties(self, round_: int, members: tuple[int, ...]) -> _Parties:
         made = RoundRunner._parties(self, round_, members)
-        metered = made.clients[members.index(self.watched.client) + 1]
-        if not isinstance(metered.client, Tapped):
-            self.tap = metered.client = Tapped(metered.client)
+        place = members.index(self.watched.client) + 1
+        if not isinstance(made.clients[place], Tapped):
+            self.tap = made.clients[place] = Tapped(made.clients[place].client)
         return made
 
     def _local_update(

@@ -47,10 +47,7 @@ def checkpoint_checks(rundir: RunDirectory, history: History) -> Iterator[Check]
 def _heads(
     rundir: RunDirectory, history: History, keys: Mapping[int, bytes], content: bytes
 ) -> Iterator[Check]:
-    rows = rundir.ledger.get("rows")
-    hashes = (
-        [row.get("hash") if isinstance(row, dict) else None for row in rows] if isinstance(rows, list) else []
-    )
+    hashes = rundir.row_hashes
     faults: list[tuple[str, str]] = []
     read: list[Checkpoint] = []
     lines = content.splitlines()
@@ -62,6 +59,7 @@ def _heads(
             continue
         faults += ((f"line {number}", fault) for fault in _faults(found, rundir, history, hashes, keys))
         read.append(found)
+    what = "no round was released"
     if read:
         last = read[-1]
         signed = {client for checkpoint in read for client in checkpoint.countersignatures}
@@ -69,9 +67,7 @@ def _heads(
             f"{len(read)} heads of the ledger were countersigned, by {len(signed)} of {len(keys)} clients; "
             f"the last is row {last.head.seq}, signed by {len(last.countersignatures)}"
         )
-        yield from each_fault("countersignatures", CHECKPOINTS, faults, what)
-    else:
-        yield from each_fault("countersignatures", CHECKPOINTS, faults, "no round was released")
+    yield from each_fault("countersignatures", CHECKPOINTS, faults, what)
     missing = sorted(history.released.keys() - {checkpoint.round for checkpoint in read})
     if missing:
         named = ", ".join(map(str, missing))

@@ -52,13 +52,12 @@ class Outside:
             key, holds = rundir.run["server_key"].lower(), "it is the key that was given"
             yield equal("signer", "run.json, server_key", key, self.signer, holds)
         if self.head is not None:
-            yield self._head(rundir.ledger.get("rows"))
+            yield self._head(rundir.row_hashes)
         if self.adapter is not None:
             yield self._adapter(self.adapter, rundir, history)
 
-    def _head(self, rows: object) -> Check:
+    def _head(self, hashes: list[object]) -> Check:
         where = "ledger.json, head"
-        hashes = [row.get("hash") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         if self.head not in hashes:
             what = "no row has the given hash: rows were cut off the end, or it is another history"
             return Check("head", where, "failed", what)
