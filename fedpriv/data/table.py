@@ -94,6 +94,7 @@ def load(
     labels: Sequence[str] | None = None,
     extra: Sequence[str] = (),
     base: Path | None = None,
+    part: bool = False,
 ) -> Table:
     """The records of a source, without empty rows, rows with other labels, and repeated texts.
 
@@ -105,6 +106,7 @@ def load(
         labels: labels to keep, in the order of the model's outputs; default: all, sorted.
         extra: further columns to keep, for a partition or a split.
         base: the folder that a relative path starts from; default: the working directory.
+        part: the source is one party's part of the records, in which a label of ``labels`` may not occur.
 
     Raises:
         DataError: no such source or column, a label in ``labels`` that no row has, or fewer than two labels.
@@ -129,7 +131,7 @@ def load(
             kept.append(row)
     present = {columns[label][row] for row in kept}
     names = tuple(sorted(present)) if labels is None else tuple(labels)
-    _check_labels(names, present, set(columns[label]), source, label)
+    _check_labels(names, set(names) if part else present, set(columns[label]), source, label)
     index = {name: i for i, name in enumerate(names)}
     return Table(
         texts=[columns[text][row] for row in kept],

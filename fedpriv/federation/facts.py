@@ -15,14 +15,14 @@ _FORMAT = "fedpriv-run/1"
 _PACKAGES = ("torch", "transformers", "peft", "opacus", "dp-accounting", "numpy", "cryptography")
 
 
-def run_facts(work: Workplace, plan: Plan) -> dict[str, Any]:
+def run_facts(work: Workplace, plan: Plan, *, engine: str) -> dict[str, Any]:
     """The part of ``run.json`` that follows from the configuration, the data and the model."""
     from fedpriv.training import FrozenWeights
 
     config, dataset = work.config, work.dataset
     return {
         "format": _FORMAT,
-        "engine": "simulation",
+        "engine": engine,
         "name": config.run.name,
         "fedpriv_version": metadata.version("fedpriv"),
         "config_digest": config.digest(),
@@ -36,7 +36,7 @@ def run_facts(work: Workplace, plan: Plan) -> dict[str, Any]:
                 "other_labels": dataset.left_out.other_labels,
                 "duplicates": dataset.left_out.duplicates,
             },
-            "disjointness": "verified",
+            "disjointness": "verified" if dataset.gathered else config.data.disjointness,
         },
         "model": {
             "id": config.model.id,
@@ -73,6 +73,6 @@ def accesses(work: Workplace, plan: Plan) -> list[str]:
     ]
     if work.config.data.test.source is None:
         found.append("the held-out records, on which accuracy is measured without noise")
-    if work.config.partition.method in {"groups", "dirichlet"}:
+    if work.dataset.gathered and work.config.partition.method in {"groups", "dirichlet"}:
         found.append("the simulated partition of the records to clients, which looks at labels")
     return found

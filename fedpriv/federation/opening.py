@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.federation.books import ClientAccounts
 from fedpriv.federation.checkpoint import (
     CHECKPOINT,
     CHECKPOINTS,
@@ -17,11 +19,10 @@ from fedpriv.federation.checkpoint import (
     write_file,
     write_json,
 )
-from fedpriv.federation.client_ledgers import ClientLedgers
 from fedpriv.federation.config import Config
 from fedpriv.federation.planning.allowance import check_allowance, first_budget
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.workplace import Workplace
+from fedpriv.federation.workplace import DataSet, Workplace
 from fedpriv.ledger import Ledger, check_unit
 from fedpriv.ledger.home import now
 from fedpriv.ledger.records import check_resumed, remember
@@ -42,14 +43,14 @@ def begin(
     work: Workplace,
     plan: Plan,
     ledger: Ledger,
-    clients: ClientLedgers,
+    clients: ClientAccounts,
 ) -> tuple[Checkpoint, str]:
     """Write the run's folder, then commit the plan to the ledger.
 
     In this order a process that dies in between leaves a run that :func:`again` takes up, and never a plan in
     the ledger that no folder belongs to.
     """
-    check_allowance(config, plan)
+    check_allowance(config, plan, ledger)
     in_force = ledger.budget(plan.dataset)
     cap = config.budget.client_epsilon or (in_force.epsilon if in_force else first_budget(config))
     clients.check(plan, epsilon=cap, name=work.dataset.name)
@@ -86,7 +87,7 @@ def again(
     work: Workplace,
     plan: Plan,
     ledger: Ledger,
-    clients: ClientLedgers,
+    clients: ClientAccounts,
 ) -> tuple[Checkpoint, str]:
     """Read what an earlier call left, and refuse where the configuration or the ledger is another."""
     facts = read_json(run_dir / "run.json")
@@ -109,7 +110,8 @@ def again(
             "back, or it is another ledger.",
             hint="Restore the newest copy of the ledger; a run is never resumed on an older one.",
         )
-    check_resumed(ledger, fingerprint, run_id, work.dataset.recognised.marks)
+    if work.dataset.gathered is not None:
+        check_resumed(ledger, fingerprint, run_id, work.dataset.recognised.marks)
     kept = [line for line in read_lines(run_dir / "rounds.jsonl") if line["round"] <= checkpoint.round]
     write_file(run_dir / "rounds.jsonl", b"".join(json_line(line) for line in kept))
     signed = read_lines(run_dir / CHECKPOINTS)  # without a line that was half written
@@ -124,13 +126,13 @@ def _commit(
     work: Workplace,
     plan: Plan,
     ledger: Ledger,
-    clients: ClientLedgers,
+    clients: ClientAccounts,
     run_id: str,
 ) -> None:
     """Commit the plan, with the digests of the files that say what it is; nothing is spent yet."""
     dataset = work.dataset
     files = {f"{name}_file": (run_dir / place).read_bytes() for name, place in _COMMITTED.items()}
-    with remember(ledger, dataset.recognised) as records:
+    with _remembered(ledger, dataset) as records:
         if ledger.budget(dataset.fingerprint) is None:
             ledger.set_budget(dataset.fingerprint, dataset.name, first_budget(config), config.privacy.delta)
         ledger.plan(
@@ -141,8 +143,15 @@ def _commit(
             details={
                 "config": config.digest(),
                 "manifest": work.manifest.digest(),
-                "records": records,
-                **({"clients": clients.roster_digest()} if clients.clients else {}),
+                **({"records": records} if records else {}),
+                **({"clients": clients.roster_digest()} if clients.accounted else {}),
                 **{name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
             },
         )
+
+
+def _remembered(ledger: Ledger, dataset: DataSet) -> AbstractContextManager[dict[str, object]]:
+    """Keep the marks of the records; where these are with the clients, the clients' own ledgers do."""
+    if dataset.gathered is None:
+        return nullcontext({})
+    return remember(ledger, dataset.gathered.recognised)

@@ -1,38 +1,37 @@
-"""One round: local work, secure sum, decoding.  The caller keeps the ledger and the model."""
+"""One round with all clients in this process: local work, secure sum, decoding.
+
+The caller keeps the ledger and the model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv import dp
-from fedpriv.aggregation import AggregationServer, Ckks, KeyHolder
+from fedpriv.aggregation import KeyHolder
 from fedpriv.ckks.mode import AUTHORITY
-from fedpriv.crypto import SigningKey, digest
+from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import BudgetExceeded, TooFewParties
-from fedpriv.federation.banded import BandedRelease
-from fedpriv.federation.planning.plan import Noisy, Plan
-from fedpriv.federation.removal import noise_share, surplus
+from fedpriv.federation.cohort import Cohort
+from fedpriv.federation.outcome import REFUSED, UPLOAD, RoundLost, RoundOutcome, lost_at
+from fedpriv.federation.planning.plan import Plan
+from fedpriv.federation.round_server import RoundServer
 from fedpriv.federation.traffic import Metered
 from fedpriv.federation.work.local_work import LocalWork, local_work
+from fedpriv.federation.work.vector import client_vector
 from fedpriv.federation.workplace import Workplace
-from fedpriv.secagg import UPDATE, run_in_process
+from fedpriv.secagg import run_in_process
 from fedpriv.secagg.in_process import RoundClient
 
 if TYPE_CHECKING:
     from fedpriv.training import LocalTraining, RecordGradients
 
-__all__ = ["REFUSED", "RoundLost", "RoundOutcome", "RoundRunner", "fresh_identities"]
-
-UPLOAD: Final = "upload"
-REFUSED: Final = "refused"
-"""In the place of a stage: the client took no part, because a budget of its own did not allow it."""
+__all__ = ["RoundRunner", "fresh_identities"]
 
 
 def fresh_identities(plan: Plan, clients: int, read: Callable[[int], bytes]) -> dict[int, SigningKey]:
@@ -46,54 +45,18 @@ def fresh_identities(plan: Plan, clients: int, read: Callable[[int], bytes]) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Parties:
-    """The parties of one cohort's sums, clients by their place; ``authority``: who else holds a key."""
+    """The clients of one cohort's sums, by their place; ``authority``: who else holds a key."""
 
-    server: AggregationServer
     clients: dict[int, Metered]
     authority: dict[int, KeyHolder]
-
-
-@dataclass(frozen=True, slots=True)
-class RoundOutcome:
-    """What the server holds after a round.
-
-    ``gradient`` is the direction that the noisy sum gives the server's optimiser, float64, shape
-    ``(parameters,)``: the sum over the expected batch, or minus the mean of the clients' updates.  ``clip``
-    is the clipping norm that the round used.
-    """
-
-    gradient: NDArray[np.float64]
-    survivors: tuple[int, ...]
-    dropped: tuple[tuple[int, str], ...]
-    bytes_per_client: int
-    aggregate_digest: str
-    clip: float
-
-    def naming(self, refused: Iterable[int]) -> RoundOutcome:
-        """The same, with the clients that refused the round told from those that vanished."""
-        dropped = {**dict(self.dropped), **dict.fromkeys(refused, REFUSED)}
-        return replace(self, dropped=tuple(sorted(dropped.items())))
-
-
-@dataclass(frozen=True, slots=True)
-class RoundLost:
-    """A round that ended without a sum.
-
-    ``uploaded`` says whether the round had come to the stage in which clients send their vectors; where it
-    had not, nothing that depends on a record left a client.
-    """
-
-    stage: str
-    reason: str
-    uploaded: bool
 
 
 @dataclass(slots=True)
 class RoundRunner:
     """Runs rounds of a plan over the clients of a workplace, all in this process.
 
-    The parties of the secure sum live as long as this does: each round's upload carries keys for the next, so
-    after the first round, and after one in which a client comes back, a round takes two exchanges less.
+    ``before_upload`` is called with round and client before an upload leaves the client; where its own budget
+    refuses (`BudgetExceeded`), the client vanishes then.
     """
 
     work: Workplace
@@ -102,15 +65,14 @@ class RoundRunner:
     gradients: RecordGradients | LocalTraining
     run_id: bytes
     keys: Mapping[int, SigningKey]
+    before_upload: Callable[[int, int], None] = lambda round_, client: None
     local: LocalWork = field(init=False)
+    _server: RoundServer = field(init=False)
     _made: dict[tuple[int, ...], _Parties] = field(default_factory=dict, init=False)
-    _banded: BandedRelease | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        plan = self.plan
-        self.local = local_work(self.work, plan, self.entropy, self.gradients)
-        if plan.bands is not None:
-            self._banded = BandedRelease(plan.noise, bands=plan.bands, rounds=plan.rounds)
+        self.local = local_work(self.work, self.plan, self.entropy, self.gradients)
+        self._server = RoundServer(self.work, self.plan, self.entropy, self.run_id, self.roster)
 
     @property
     def roster(self) -> dict[int, bytes]:
@@ -124,7 +86,6 @@ class RoundRunner:
         vanishing: Mapping[int, str],
         *,
         head: bytes = b"",
-        before_upload: Callable[[int], None] = lambda client: None,
     ) -> RoundOutcome | RoundLost:
         """Run round ``round_`` from the model ``parameters``.
 
@@ -134,110 +95,67 @@ class RoundRunner:
             vanishing: the stage from which on a client no longer answers, by client.
             head: of the ledger that the round is reserved in: clients that were shown different ones have no
                 sum together.
-            before_upload: is called with a client before its upload leaves it; where its own budget refuses
-                (`BudgetExceeded`), the client vanishes then.
 
         Returns:
             the outcome, or why there is none: fewer clients answered than the plan needs.
         """
-        stages, members = self.plan.aggregator.stages, self.plan.members(round_)
-        vanishing = {client: stage for client, stage in vanishing.items() if client in members}
         self.work.manifest.restore(self.work.model, parameters)
-        parties = self._parties(round_, members)
-        server, clients = parties.server, parties.clients
-        context = self._context(parameters, head)
-        server.open_round(round_, context, prepare=self.plan.prepares and round_ < self.plan.rounds)
+        opened = self._server.open(round_, parameters, self.local, head)
+        cohort, stages = opened.cohort, opened.cohort.aggregator.stages
+        vanishing = {client: stage for client, stage in vanishing.items() if client in cohort.members}
+        parties = self._parties(round_, cohort)
         for holder in parties.authority.values():
-            holder.open_round(round_, context)
-        for place, client in enumerate(members, start=1):
-            clients[place].open_round(round_, context)
+            holder.open_round(round_, opened.context)
+        for place, party in parties.clients.items():
+            client = cohort.client_at(place)
+            party.open_round(round_, opened.context)
             if stages.index(vanishing.get(client, stages[-1])) >= stages.index(UPLOAD):
-                vector = self._local_update(round_, client, parameters, clients[place])
-                clients[place].set_vectors(vector)
-        delivery = _Delivery(stages, members, vanishing, before_upload)
+                party.set_vectors(self._local_update(round_, client, parameters, party))
+        delivery = _Delivery(cohort, round_, vanishing, self.before_upload)
         try:
-            answering: dict[int, RoundClient] = {**clients, **parties.authority}
-            total = run_in_process(server, answering, delivery)
+            answering: dict[int, RoundClient] = {**parties.clients, **parties.authority}
+            total = run_in_process(opened.server, answering, delivery)
         except TooFewParties as error:
-            if self._banded is not None:
-                self._banded.reset()
-            uploaded = stages.index(delivery.stage) >= stages.index(UPLOAD)
-            return RoundLost(stage=delivery.stage, reason=str(error), uploaded=uploaded)
-        grid = self.plan.grid
-        opened = grid.centre(total.vectors[UPDATE])
-        if total.level:  # modulo 2^b, as the sum is
-            opened = grid.centre(grid.to_residues(opened - surplus(self.plan.noise, round_, total)))
-        noisy = self._with_servers_noise(round_, opened)
-        sent = [clients[place].sent for place in total.survivors]
-        clip = self.local.clip
-        return RoundOutcome(
-            gradient=self.local.read(noisy, len(total.survivors)),
-            survivors=tuple(members[place - 1] for place in total.survivors),
-            dropped=tuple(sorted({**vanishing, **delivery.refused}.items())),
-            bytes_per_client=max(sent),
-            aggregate_digest=digest(
-                "fedpriv/aggregate/v1", noisy.astype(noisy.dtype.newbyteorder("<")).tobytes()
-            ).hex(),
-            clip=clip,
+            self._server.lost()
+            return lost_at(delivery.stage, stages, str(error))
+        return self._server.outcome(
+            opened,
+            total,
+            self.local,
+            dropped={**vanishing, **delivery.refused},
+            sent=max(parties.clients[place].sent for place in total.survivors),
         )
 
-    def _with_servers_noise(self, round_: int, total: NDArray[np.int64]) -> Noisy:
-        """The sum with what the server adds to it; under a matrix mechanism, what is solved from its row."""
-        variance, words = self.plan.noise.server_variance, self.entropy.stream("server-noise", round_).words
-        if self._banded is not None:
-            return self._banded.next(total, words)
-        return total + dp.skellam(variance, total.size, words) if variance else total
+    def _parties(self, round_: int, cohort: Cohort) -> _Parties:
+        """The clients of a cohort, and the key authority, made when this process first needs them."""
+        if cohort.members not in self._made:
+            clients = {
+                place: Metered(
+                    cohort.client(client, self.keys[client], self.entropy, self._rand(round_, client))
+                )
+                for place, client in enumerate(cohort.members, start=1)
+            }
+            authority = {}
+            if cohort.aggregator.has_authority:
+                authority[AUTHORITY] = cohort.authority(self.keys[AUTHORITY], self._rand(round_, AUTHORITY))
+            self._made[cohort.members] = _Parties(clients, authority)
+        return self._made[cohort.members]
 
-    def _parties(self, round_: int, members: tuple[int, ...]) -> _Parties:
-        """The server and the clients of a cohort, made when this process first needs them.
-
-        Clients are numbered by their place in the cohort; where all take part, by their own number.
-        """
-        if members not in self._made:
-            aggregator = self.plan.aggregator_of(len(members))
-            roster = {place: self.keys[client].public for place, client in enumerate(members, start=1)}
-            if aggregator.has_authority:
-                roster[AUTHORITY] = self.keys[AUTHORITY].public
-            run_id = self.run_id
-            if self.plan.bands is not None:  # a run of the protocol of its own
-                parts = (client.to_bytes(4, "big") for client in members)
-                run_id = digest("fedpriv/cohort/v1", run_id, *parts)[:16]
-            clients = {}
-            for place, client in enumerate(members, start=1):
-                rand = self.entropy.stream("secagg", round_, client).read
-                draw = partial(self._draw_level, client)
-                made = aggregator.client(place, run_id, self.keys[client], roster, rand, draw_level=draw)
-                clients[place] = Metered(made)
-            authority: dict[int, KeyHolder] = {}
-            if isinstance(aggregator, Ckks) and aggregator.has_authority:
-                rand = self.entropy.stream("secagg", round_, AUTHORITY).read
-                authority[AUTHORITY] = aggregator.authority(run_id, self.keys[AUTHORITY], roster, rand)
-            self._made[members] = _Parties(aggregator.server(run_id, roster), clients, authority)
-        return self._made[members]
-
-    def _draw_level(self, client: int, round_: int) -> bytes:
-        """The secret of a client's highest level of noise removal in a round."""
-        return self.entropy.stream("noise-levels", round_, client).read(32)
+    def _rand(self, round_: int, party: int) -> Callable[[int], bytes]:
+        return self.entropy.stream("secagg", round_, party).read
 
     def _local_update(
         self, round_: int, client: int, parameters: NDArray[np.float32], party: Metered
     ) -> NDArray[np.uint64]:
         """One client's contribution, with its share of the noise, as residues."""
-        noise = self.plan.noise
-        total = self.local.contribution(round_, client, parameters)
-        if noise.share_variance and not self.local.noisy:
-            words = self.entropy.stream("noise", round_, client).words
-            total += noise_share(noise, party.level_secrets(), words)
-        return self.plan.grid.to_residues(total)
-
-    def _context(self, parameters: NDArray[np.float32], head: bytes) -> bytes:
-        """Digest of configuration, model and ledger, which every mask is derived under."""
-        return digest(
-            "fedpriv/round-context/v2",
-            head,
-            bytes.fromhex(self.work.config.digest()),
-            bytes.fromhex(self.work.manifest.digest()),
-            parameters.astype("<f4").tobytes(),
+        return client_vector(
+            self.local,
+            self.plan,
+            self.entropy,
+            round_=round_,
+            client=client,
+            parameters=parameters,
+            level_secrets=party.level_secrets,
         )
 
 
@@ -248,26 +166,24 @@ class _Delivery:
     ``refused`` collects the clients whose own budget did not let their upload go.
     """
 
-    stages: tuple[str, ...]
-    members: tuple[int, ...]
+    cohort: Cohort
+    round: int
     vanishing: Mapping[int, str]
-    before_upload: Callable[[int], None]
+    before_upload: Callable[[int, int], None]
     stage: str = ""
     refused: dict[int, str] = field(default_factory=dict)
 
     def __call__(self, stage: str, place: int) -> bool:
         self.stage = stage
-        if place == AUTHORITY:
+        stages, client = self.cohort.aggregator.stages, self.cohort.client_at(place)
+        if client == AUTHORITY:
             return True
-        client = self.members[place - 1]
         last = self.vanishing.get(client)
-        if client in self.refused or (
-            last is not None and self.stages.index(stage) >= self.stages.index(last)
-        ):
+        if client in self.refused or (last is not None and stages.index(stage) >= stages.index(last)):
             return False
         if stage == UPLOAD:
             try:
-                self.before_upload(client)
+                self.before_upload(self.round, client)
             except BudgetExceeded:
                 self.refused[client] = REFUSED
                 return False

@@ -1,10 +1,11 @@
-"""What a configuration names, brought into memory: records, silos, model, trained parameters."""
+"""What a configuration names, brought into memory: records, clients, model, trained parameters."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedpriv import data
 from fedpriv.crypto import digest
-from fedpriv.errors import DataError
+from fedpriv.errors import DataError, UsageError
 from fedpriv.federation.config import Config
 from fedpriv.federation.home import ledger_path
 from fedpriv.federation.planning.cohorts import largest_cohort
@@ -25,34 +26,64 @@ if TYPE_CHECKING:
     from fedpriv.peft import Manifest, PeftSpec
     from fedpriv.training import Encoded, SequenceClassification, ServerOptimizer
 
-__all__ = ["DataSet", "Workplace", "load_data", "prepare"]
+__all__ = ["DataSet", "Gathered", "Workplace", "assemble", "load_data", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The records of all clients, as the ledger knows them: one keyed mark a training record, in their order,
+    and the data set that they belong to."""
+
+    marks: NDArray[np.uint64]
+    recognised: Recognised
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """The records of a run: training records by client, held-out records, and what was left out."""
+    """The records of a run that are at hand here, and whose budget they spend.
+
+    Attributes:
+        train: training records: all, or on a network those of one client, or none.
+        test: held-out records.
+        left_out: rows that are not records.
+        shards: indices into ``train``, one array a client, disjoint; empty for a client that is elsewhere.
+        name: what people call the data set.
+        fingerprint: its name in the ledger.
+        gathered: what only whoever has the records of all clients knows of them.
+    """
 
     train: data.Table
     test: data.Table
     left_out: data.LeftOut
     shards: tuple[NDArray[np.int64], ...]
-    """Indices into ``train``, one array a client, disjoint."""
-    marks: NDArray[np.uint64]
-    """One keyed mark a training record, in the order of ``train``."""
-    recognised: Recognised
-    """The data set of the ledger that the training records belong to."""
     name: str
+    fingerprint: str
+    gathered: Gathered | None = None
 
     @property
-    def fingerprint(self) -> str:
-        """The data set's name in the ledger."""
-        return self.recognised.dataset
+    def recognised(self) -> Recognised:
+        """The data set of the ledger that the training records belong to.
+
+        Raises:
+            UsageError: the records are with the clients.
+        """
+        return self._all_here().recognised
 
     @property
     def shares_digest(self) -> str:
-        """Which records are together at one client, in no order: keyed, 64 hexadecimal digits."""
-        shares = sorted(Marks.of(self.marks[shard]).digest() for shard in self.shards)
+        """Which records are together at one client, in no order: keyed, 64 hexadecimal digits.
+
+        Raises:
+            UsageError: the records are with the clients.
+        """
+        marks = self._all_here().marks
+        shares = sorted(Marks.of(marks[shard]).digest() for shard in self.shards)
         return digest("fedpriv/clients/v2", *shares).hex()
+
+    def _all_here(self) -> Gathered:
+        if self.gathered is None:
+            raise UsageError("The records of this run are with its clients, and nobody has them all.")
+        return self.gathered
 
     @property
     def clients(self) -> int:
@@ -139,9 +170,9 @@ def load_data(config: Config, ledger: Ledger | None = None, *, begins: bool = Fa
         test=test,
         left_out=table.left_out,
         shards=tuple(shards),
-        marks=marks,
-        recognised=recognised,
         name=recognised.called(config.budget.name or options.source),
+        fingerprint=recognised.dataset,
+        gathered=Gathered(marks, recognised),
     )
 
 
@@ -196,13 +227,28 @@ def prepare(config: Config, *, begins: bool = False) -> Workplace:
     Raises:
         UsageError: the model or the data cannot be used as the configuration describes them.
     """
-    dataset = load_data(config, begins=begins)
+    return assemble(config, load_data(config, begins=begins))
 
+
+def assemble(
+    config: Config, dataset: DataSet, *, model: str | None = None, prefixes: Path | None = None
+) -> Workplace:
+    """Load the model that ``config`` names, and encode the records that are at hand for it.
+
+    Args:
+        config: the configuration.
+        dataset: the records.
+        model: where the model is here, in place of ``model.id``.
+        prefixes: folder for hidden states, in place of ``training.prefix_folder``.
+
+    Raises:
+        UsageError: the model cannot be used as the configuration describes it.
+    """
     from fedpriv import peft, training
 
     options = config.model
-    model, tokenizer = training.load_classifier(
-        _model_place(config),
+    network, tokenizer = training.load_classifier(
+        model or _model_place(config),
         label_names=dataset.train.label_names,
         max_length=options.max_length,
         revision=options.revision,
@@ -217,24 +263,25 @@ def prepare(config: Config, *, begins: bool = False) -> Workplace:
         layers=config.peft.layers,
         seed=config.run.seed,
     )
-    model = peft.attach(model, spec)
-    task = training.SequenceClassification(model, tokenizer, options.max_length)
+    network = peft.attach(network, spec)
+    task = training.SequenceClassification(network, tokenizer, options.max_length)
     work = Workplace(
         config=config,
         dataset=dataset,
         task=task,
         spec=spec,
-        manifest=peft.Manifest.of(model),
+        manifest=peft.Manifest.of(network),
         train=task.encode(dataset.train.texts, dataset.train.labels),
         test=task.encode(dataset.test.texts, dataset.test.labels),
     )
     kept = config.training.prefix_folder
+    folder = prefixes or (None if kept is None else config.resolve(kept))
     training.keep_prefixes(
         task,
         (work.train, work.test),
         budget=config.training.prefix_memory << 20,
         dtype=config.training.prefix_dtype,
-        folder=None if kept is None else config.resolve(kept),
+        folder=folder,
     )
     return work
 

@@ -116,8 +116,13 @@ class ClientLedger:
             self._ledger.set_budget(self.dataset, name, epsilon, delta)
         self._ledger.check(self.dataset, event=event, rounds=rounds)
 
-    def join(self, run_id: str, *, event: Event, rounds: int) -> None:
+    def join(self, run_id: str, *, event: Event, rounds: int, details: Details | None = None) -> None:
         """Commit to a run that the server's chain holds; a second call for the same run changes nothing.
+
+        Args:
+            run_id: of the run.
+            event, rounds: what the client was told that it does, and how often at most.
+            details: facts for the client's own PLAN row.
 
         Raises:
             IntegrityError: the server's chain holds no such plan.
@@ -130,7 +135,8 @@ class ClientLedger:
                 "client was told."
             )
         if not self._ledger.has_run(self.dataset, run_id):
-            self._ledger.plan(run_id, self.dataset, event=event, rounds=rounds, details=self._details())
+            stated = self._details(details)
+            self._ledger.plan(run_id, self.dataset, event=event, rounds=rounds, details=stated)
 
     def ready(self, run_id: str) -> None:
         """Say whether the client's own budget allows one more round; nothing is written.

@@ -20,7 +20,8 @@ from fedpriv.errors import UsageError
 from fedpriv.federation.config import Config
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.round import RoundOutcome, RoundRunner
+from fedpriv.federation.outcome import RoundOutcome
+from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.work.client_work import ClientWork
 from fedpriv.federation.work.local_work import learner, local_work
 from fedpriv.federation.workplace import Workplace, prepare

@@ -11,9 +11,11 @@ from parties.small_run import small_config
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.federation.config import Config
+from fedpriv.federation.outcome import RoundLost, RoundOutcome
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.round import RoundLost, RoundOutcome, RoundRunner
+from fedpriv.federation.round import RoundRunner
+from fedpriv.federation.round_server import round_context
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.training import RecordGradients
 
@@ -111,6 +113,19 @@ def test_a_client_that_vanished_is_back_in_the_next_round(runner: RoundRunner, s
 
 def test_a_client_with_another_model_is_refused_by_the_others(runner: RoundRunner) -> None:
     start = runner.work.manifest.flatten(runner.work.model)
-    here = runner._context(start, bytes(32))
-    assert here != runner._context(start + np.float32(1e-3), bytes(32))
-    assert here != runner._context(start, b"\1" * 32)  # nor does one with another ledger have a sum with them
+    told: dict[str, object] = {
+        "head": bytes(32),
+        "config": "00" * 32,
+        "manifest": "00" * 32,
+        "parameters": start,
+        "state": {},
+    }
+    here = round_context(**told)  # type: ignore[arg-type]
+    for other in (
+        {"parameters": start + np.float32(1e-3)},
+        {"head": b"\1" * 32},  # nor does one with another ledger have a sum with them
+        {"config": "11" * 32},
+        {"manifest": "11" * 32},
+        {"state": {"clip": 2.0}},
+    ):
+        assert here != round_context(**{**told, **other})  # type: ignore[arg-type]

@@ -13,8 +13,9 @@ from fedpriv.audit import Canaries, CanaryGradients
 from fedpriv.entropy import Entropy
 from fedpriv.errors import TooFewParties
 from fedpriv.federation.auditing.canary_clients import CanaryWork
+from fedpriv.federation.outcome import RoundLost
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.round import RoundLost, RoundRunner, fresh_identities
+from fedpriv.federation.round import RoundRunner, fresh_identities
 from fedpriv.federation.work.local_work import learner
 from fedpriv.federation.workplace import Workplace
 

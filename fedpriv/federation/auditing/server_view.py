@@ -26,8 +26,8 @@ from fedpriv.errors import TooFewParties
 from fedpriv.federation.auditing.listening import start_rounds
 from fedpriv.federation.auditing.received import received_residues
 from fedpriv.federation.auditing.watched_round import WatchedRounds
+from fedpriv.federation.outcome import RoundLost, RoundOutcome
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.round import RoundLost, RoundOutcome
 from fedpriv.federation.work.local_work import learner
 from fedpriv.federation.workplace import Workplace
 from fedpriv.training.task import Encoded, by_length

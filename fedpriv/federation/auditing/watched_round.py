@@ -14,6 +14,7 @@ from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.work.record_work import RecordWork
 
 if TYPE_CHECKING:
+    from fedpriv.federation.cohort import Cohort
     from fedpriv.federation.round import _Parties
     from fedpriv.federation.traffic import Metered
     from fedpriv.training import RecordGradients
@@ -85,9 +86,9 @@ class WatchedRounds(RoundRunner):
         self.watched = WatchedWork(self.work, self.plan, self.entropy, gradients, client)
         self.local = self.watched
 
-    def _parties(self, round_: int, members: tuple[int, ...]) -> _Parties:
-        made = RoundRunner._parties(self, round_, members)
-        place = members.index(self.watched.client) + 1
+    def _parties(self, round_: int, cohort: Cohort) -> _Parties:
+        made = RoundRunner._parties(self, round_, cohort)
+        place = cohort.place(self.watched.client)
         if not isinstance(made.clients[place], Tapped):
             self.tap = made.clients[place] = Tapped(made.clients[place].client)
         return made

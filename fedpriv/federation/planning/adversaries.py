@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedpriv import dp
 from fedpriv.aggregation import Ckks, Masked, Plain
 from fedpriv.errors import UnsafeParameters
-from fedpriv.federation.planning.plan import Adversary
+from fedpriv.federation.planning.plan import Adversary, Aggregator
 from fedpriv.federation.planning.words import together_with
 
 __all__ = ["adversaries"]
@@ -18,7 +18,7 @@ _OPENED = {
 
 
 def adversaries(
-    events: dp.RoundEvents, aggregator: Masked | Plain | Ckks, rounds: int, delta: float
+    events: dp.RoundEvents, aggregator: Aggregator, rounds: int, delta: float
 ) -> tuple[Adversary, ...]:
     """ε against each onlooker, for the whole run."""
 
@@ -57,7 +57,7 @@ def adversaries(
     )
 
 
-def _server(noise: dp.NoisePlan, aggregator: Masked | Plain | Ckks) -> str:
+def _server(noise: dp.NoisePlan, aggregator: Aggregator) -> str:
     """What the operator of the server sees, and who may be with it."""
     if isinstance(aggregator, Plain):
         return "the operator of the server; sees every client's update (aggregator = plain)"
@@ -88,7 +88,7 @@ def _server(noise: dp.NoisePlan, aggregator: Masked | Plain | Ckks) -> str:
     return what
 
 
-def _exposed(aggregator: Masked | Plain | Ckks) -> str:
+def _exposed(aggregator: Aggregator) -> str:
     """How somebody could come to see one client's update."""
     if isinstance(aggregator, Ckks):
         return _OPENED[aggregator.params.mode].format(threshold=aggregator.params.threshold)

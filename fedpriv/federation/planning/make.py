@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from fedpriv import dp
 from fedpriv.aggregation import Ckks, Masked, Plain
 from fedpriv.encoding import FixedPoint
 from fedpriv.encoding.packing import packed_size
-from fedpriv.errors import UnsafeParameters
-from fedpriv.federation.banded import FineNoise
+from fedpriv.encoding.scale import grid_sensitivity
+from fedpriv.errors import IntegrityError, UnsafeParameters
 from fedpriv.federation.config import Config
-from fedpriv.federation.planning.adversaries import adversaries
 from fedpriv.federation.planning.cohorts import largest_cohort
-from fedpriv.federation.planning.encrypted import ckks_aggregator, flooding_slack, largest_value
+from fedpriv.federation.planning.costs import Costs, costs_of
+from fedpriv.federation.planning.encrypted import ckks_aggregator, largest_value
 from fedpriv.federation.planning.estimate import measured
-from fedpriv.federation.planning.plan import Plan
+from fedpriv.federation.planning.plan import Aggregator, Plan
+from fedpriv.federation.planning.subject import Subject
 from fedpriv.federation.work.contribution import Contribution
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.secagg import UPDATE, SecAggParams, Vector, round_cost
 
-__all__ = ["make_plan"]
+__all__ = ["make_plan", "plan_of", "read_plan"]
 
 _SLACK_STEP = 1.0005
 """Factor by which a calibrated noise multiplier grows until the coupling's slack fits as well."""
@@ -48,21 +53,73 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
         UnsafeParameters: no grid, threshold or noise makes the plan safe.
     """
     work = work or prepare(config)
+    plan = plan_of(config, Subject.of(config, work))
+    return replace(plan, estimate=measured(work, config)) if measure else plan
+
+
+def plan_of(config: Config, subject: Subject) -> Plan:
+    """The plan for data and a model of which only ``subject`` is known; the same for everybody who asks.
+
+    Raises:
+        UsageError, UnsafeParameters: as `make_plan`.
+    """
+    one = Contribution.of(config, records=subject.records, clients=subject.clients)
+    grid, noise = _calibrate(config, subject, one)
+    return _plan(config, subject, one, grid, noise, priced=costs_of)
+
+
+def read_plan(config: Config, subject: Subject, values: Mapping[str, Any]) -> Plan:
+    """The plan that somebody made for ``subject`` and wrote down (`Plan.to_dict`); nothing is priced again.
+
+    Everything but the prices follows from the configuration, the subject and the numbers of grid and noise,
+    and is compared.  What the noise is worth, whoever is to rely on it computes from the plan's event.
+
+    Raises:
+        IntegrityError: it is no plan for this configuration and subject.
+    """
+    one = Contribution.of(config, records=subject.records, clients=subject.clients)
+    clients = largest_cohort(subject.clients, one.bands)
+    try:
+        grid = FixedPoint(
+            bits=values["bits"],
+            clients=clients,
+            clip=config.privacy.clip,
+            scale_log2=values["scale_log2"],
+            sensitivity=grid_sensitivity(config.privacy.clip, values["scale_log2"]),
+            client_bound=values["client_bound"],
+        )
+        noise = _noise(config, subject, one, grid, values["noise_multiplier"])
+        plan = _plan(config, subject, one, grid, noise, priced=lambda *_: Costs.from_dict(values))
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"The written plan is none: {error}.") from None
+    if json.loads(json.dumps(plan.to_dict())) != values:
+        raise IntegrityError(
+            "The written plan is not the one that follows from the configuration and its own numbers.",
+            hint="Take config.toml, agreement.json and plan.json from one and the same deployment.",
+        )
+    return plan
+
+
+def _plan(
+    config: Config,
+    subject: Subject,
+    one: Contribution,
+    grid: FixedPoint,
+    noise: dp.NoisePlan,
+    *,
+    priced: Callable[[Config, Subject, Contribution, dp.NoisePlan, Aggregator], Costs],
+) -> Plan:
+    """Everything that follows from the grid and the noise."""
     privacy = config.privacy
-    records = privacy.records or len(work.dataset.train)
-    one = Contribution.of(config, records=records, clients=work.dataset.clients)
-    grid, noise = _calibrate(config, work, one)
-    events = one.events(noise)
-    counted = [(events.event(), config.run.rounds)]
     largest = largest_value(one, grid, noise, config.run.rounds)
     aggregator = _aggregator(config, grid, noise, noise.clients, largest)
     smaller = None
-    if one.bands and work.dataset.clients % one.bands:
+    if one.bands and subject.clients % one.bands:
         smaller = _aggregator(config, grid, noise, noise.clients - 1, largest)
     sent, masks = _traffic(aggregator)
-    epsilon = dp.epsilon_pld(counted, privacy.delta)
+    costs = priced(config, subject, one, noise, aggregator)
     return Plan(
-        dataset=work.dataset.fingerprint,
+        dataset=subject.dataset,
         unit=config.unit,
         trust=config.trust,
         aggregator=aggregator,
@@ -70,82 +127,37 @@ def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = 
         epsilon=privacy.epsilon,
         delta=privacy.delta,
         expected_batch=one.divisor,
-        records=records,
+        records=subject.records,
         records_declared=privacy.records is not None,
         grid=grid,
         noise=noise,
-        events=events,
-        epsilon_pld=epsilon,
-        epsilon_rdp=dp.epsilon_rdp(counted, privacy.delta),
-        tv_slack=_slack(config, one, noise),
-        flooding_slack=flooding_slack(
-            aggregator.params, config.run.rounds, epsilon=epsilon, delta=privacy.delta
-        )
-        if isinstance(aggregator, Ckks)
-        else 0.0,
-        adversaries=adversaries(events, aggregator, config.run.rounds, privacy.delta),
+        events=one.events(noise),
+        epsilon_pld=costs.epsilon_pld,
+        epsilon_rdp=costs.epsilon_rdp,
+        tv_slack=costs.tv_slack,
+        flooding_slack=costs.flooding_slack,
+        adversaries=costs.adversaries,
         bytes_per_client_round=sent,
         masks_per_client=masks,
         insecure=privacy.insecure_seed is not None,
-        estimate=measured(work, config) if measure else None,
-        unit_key=_unit_key(config, work),
+        unit_key=subject.unit_key,
         work=config.work,
         local_steps=config.local_steps,
         local_epochs=config.local_epochs,
         adaptive_clip=one.adaptive_clip(config, grid),
         bands=one.bands,
-        all_clients=work.dataset.clients,
+        all_clients=subject.clients,
         smaller=smaller,
         seed=config.run.seed,
         disjointness=config.data.disjointness,
         person_records=privacy.person_records,
-        epsilon_person=_person(config, events, clients=work.dataset.clients),
-        epsilon_everywhere=_everywhere(config, events, clients=work.dataset.clients),
+        epsilon_person=costs.epsilon_person,
+        epsilon_everywhere=costs.epsilon_everywhere,
         allow_large_epsilon=privacy.allow_large_epsilon,
     )
 
 
-def _person(config: Config, events: dp.RoundEvents, *, clients: int) -> float | None:
-    """What somebody with several records is promised; None where nobody has them, or no bound is shown."""
-    records = config.privacy.person_records
-    if records == 1:
-        return None
-    return dp.epsilon_of_units(
-        events.event(),
-        config.run.rounds,
-        records if config.unit == "record" else min(records, clients),
-        config.privacy.delta,
-        apart=clients if config.trust == "local" else 1,
-    )
-
-
-def _everywhere(config: Config, events: dp.RoundEvents, *, clients: int) -> float | None:
-    """Under ``local``, what somebody with one record at every client is promised."""
-    if config.trust != "local" or config.data.disjointness == "asserted":
-        return None
-    each = (events.event(), config.run.rounds)
-    return dp.epsilon_everywhere({str(client): each for client in range(clients)}, config.privacy.delta)
-
-
-def _slack(config: Config, one: Contribution, noise: dp.NoisePlan) -> float:
-    """Distance of the run's noise from Gaussian noise; a matrix mechanism's is not in its event."""
-    rounds = config.run.rounds
-    if one.bands is None:
-        return one.releases(rounds) * dp.skellam_gaussian_tv(noise.event().noise_variance, noise.dimension)
-    fine = FineNoise(noise, one.bands)
-    epsilon = dp.epsilon_pld([(one.events(noise).event(), rounds)], config.privacy.delta)
-    fine.check(rounds, epsilon=epsilon, delta=config.privacy.delta)
-    return fine.slack(rounds)
-
-
-def _unit_key(config: Config, work: Workplace) -> str:
-    """The unit, and for clients a keyed digest of the partition that makes them, in no order."""
-    if config.unit == "record":
-        return "record"
-    return f"client:{work.dataset.shares_digest}"
-
-
-def _calibrate(config: Config, work: Workplace, one: Contribution) -> tuple[FixedPoint, dp.NoisePlan]:
+def _calibrate(config: Config, subject: Subject, one: Contribution) -> tuple[FixedPoint, dp.NoisePlan]:
     """The coarsest grid whose distance from Gaussian noise is next to free, and just enough noise on it."""
     privacy, rounds, rate = config.privacy, config.run.rounds, one.sampling_rate
     releases = one.releases(rounds)
@@ -158,7 +170,7 @@ def _calibrate(config: Config, work: Workplace, one: Contribution) -> tuple[Fixe
         widths = (config.secagg.bits,)
     for bits in widths:
         try:
-            grid, noise = _grid_and_noise(config, work, bits, multiplier, one)
+            grid, noise = _grid_and_noise(config, subject, bits, multiplier, one)
             cost = dp.epsilon_pld([(one.events(noise).event(), rounds)], privacy.delta)
         except UnsafeParameters:
             if bits == widths[-1]:
@@ -168,17 +180,17 @@ def _calibrate(config: Config, work: Workplace, one: Contribution) -> tuple[Fixe
             break
     while privacy.noise_multiplier is None and cost > privacy.epsilon:
         multiplier *= _SLACK_STEP
-        grid, noise = _grid_and_noise(config, work, bits, multiplier, one)
+        grid, noise = _grid_and_noise(config, subject, bits, multiplier, one)
         cost = dp.epsilon_pld([(one.events(noise).event(), rounds)], privacy.delta)
     return grid, noise
 
 
 def _grid_and_noise(
-    config: Config, work: Workplace, bits: int, multiplier: float, one: Contribution
+    config: Config, subject: Subject, bits: int, multiplier: float, one: Contribution
 ) -> tuple[FixedPoint, dp.NoisePlan]:
     """The grid that fits the modulus with everybody's noise on it, and the noise in units of that grid."""
-    clients = largest_cohort(work.dataset.clients, one.bands)
-    dimension = one.dimension(work.manifest.size)
+    clients = largest_cohort(subject.clients, one.bands)
+    dimension = one.dimension(subject.parameters)
     least, colluders = config.min_survivors(clients), config.secagg.max_colluders
     grid = FixedPoint.plan(
         bits=bits,
@@ -191,18 +203,25 @@ def _grid_and_noise(
         ),
         dimension=dimension,
     )
-    noise = dp.NoisePlan(
+    return grid, _noise(config, subject, one, grid, multiplier)
+
+
+def _noise(
+    config: Config, subject: Subject, one: Contribution, grid: FixedPoint, multiplier: float
+) -> dp.NoisePlan:
+    """The noise of one round, so many times what one unit can move on ``grid``."""
+    clients = largest_cohort(subject.clients, one.bands)
+    return dp.NoisePlan(
         trust=config.trust,
         clients=clients,
-        min_survivors=least,
-        max_colluders=colluders,
+        min_survivors=config.min_survivors(clients),
+        max_colluders=config.secagg.max_colluders,
         noise_multiplier=multiplier,
         sensitivity=one.sensitivity(grid),
-        dimension=dimension,
+        dimension=one.dimension(subject.parameters),
         sampling_rate=one.sampling_rate,
         levels=_levels(config, clients),
     )
-    return grid, noise
 
 
 def _levels(config: Config, clients: int) -> tuple[int, ...]:
@@ -224,7 +243,7 @@ def _levels(config: Config, clients: int) -> tuple[int, ...]:
 
 def _aggregator(
     config: Config, grid: FixedPoint, noise: dp.NoisePlan, clients: int, largest: int
-) -> Masked | Plain | Ckks:
+) -> Aggregator:
     """The aggregator that the configuration names, with its parameters, for a sum over so many clients, none
     of whose values is larger than ``largest``."""
     least = noise.min_survivors
@@ -255,7 +274,7 @@ def _is_sparse(config: Config) -> bool:
     return config.aggregator == "masked" and config.secagg.graph == "sparse"
 
 
-def _traffic(aggregator: Masked | Plain | Ckks) -> tuple[int, int]:
+def _traffic(aggregator: Aggregator) -> tuple[int, int]:
     """The most bytes that a client sends in a round, prepared ahead where it can be, and masks to expand."""
     if isinstance(aggregator, Ckks):
         params = aggregator.params

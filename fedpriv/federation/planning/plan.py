@@ -7,6 +7,7 @@ because the plan is committed to the ledger before anything is released.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -21,7 +22,9 @@ from fedpriv.federation.planning import words
 from fedpriv.federation.planning.cohorts import cohort
 from fedpriv.federation.work.adaptive_clip import AdaptiveClip
 
-__all__ = ["Adversary", "Estimate", "Noisy", "Plan"]
+__all__ = ["Adversary", "Aggregator", "Estimate", "Noisy", "Plan"]
+
+Aggregator = Masked | Plain | Ckks
 
 Noisy = NDArray[np.int64] | NDArray[np.float64]
 """A noisy sum in grid units: integers, or what was solved from the row of a matrix mechanism."""
@@ -35,6 +38,17 @@ class Adversary:
     description: str
     event: dp.Event | None
     epsilon_pld: float | None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Adversary:
+        """What `to_dict` gave."""
+        event = values["event"]
+        return cls(
+            adversary=values["adversary"],
+            description=values["description"],
+            event=None if event is None else dp.event_from_dict(event),
+            epsilon_pld=values["epsilon_pld"],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -72,7 +86,7 @@ class Plan:
     dataset: str
     unit: str
     trust: str
-    aggregator: Masked | Plain | Ckks
+    aggregator: Aggregator
     rounds: int
     epsilon: float
     delta: float
@@ -97,7 +111,7 @@ class Plan:
     adaptive_clip: AdaptiveClip | None = None
     bands: int | None = None
     all_clients: int = 0
-    smaller: Masked | Plain | Ckks | None = None
+    smaller: Aggregator | None = None
     seed: int = 0
     disjointness: Literal["asserted", "unknown"] = "unknown"
     person_records: int = 1
@@ -116,11 +130,16 @@ class Plan:
         """What a reserved round says of the unit; nothing where it is a record, as it always was."""
         return {} if self.unit == "record" else {"unit": self.unit_key}
 
+    @property
+    def everyone(self) -> range:
+        """All clients' numbers."""
+        return range(1, (self.all_clients or self.noise.clients) + 1)
+
     def members(self, round_: int) -> tuple[int, ...]:
         """The clients that take part in a round, ascending."""
         return cohort(
             round_,
-            clients=self.all_clients or self.noise.clients,
+            clients=len(self.everyone),
             cohorts=self.bands or 1,
             seed=self.seed,
         )
@@ -141,7 +160,7 @@ class Plan:
         """Grid units as model units: ``noisy * 2**-scale_log2``, float64, same shape."""
         return np.ldexp(noisy.astype(np.float64), -self.grid.scale_log2)
 
-    def aggregator_of(self, members: int) -> Masked | Plain | Ckks:
+    def aggregator_of(self, members: int) -> Aggregator:
         """The aggregator of a cohort of this size."""
         return self.aggregator if members == self.noise.clients or self.smaller is None else self.smaller
 
