@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -93,6 +93,10 @@ class CkksClient:
     client: ckks.Client
     bits: int
 
+    @property
+    def sequence(self) -> int:
+        return self.client.sequence
+
     def open_round(self, round_: int, context: bytes) -> None:
         self.client.open_round(round_, context)
 
@@ -107,6 +111,12 @@ class CkksClient:
 
     def handle(self, request: bytes) -> Iterator[bytes]:
         return self.client.handle(request)
+
+    def save(self) -> bytes:
+        return self.client.save()
+
+    def restore(self, data: bytes, *, least_sequence: int) -> None:
+        self.client.restore(data, least_sequence=least_sequence)
 
 
 @dataclass(slots=True)
@@ -128,7 +138,14 @@ class CkksServer:
     def asked(self) -> tuple[int, ...]:
         return self.server.asked
 
-    def open_round(self, round_: int, context: bytes, *, prepare: bool = False) -> None:
+    def open_round(
+        self,
+        round_: int,
+        context: bytes,
+        *,
+        invite: Iterable[int] | None = None,
+        prepare: bool = False,
+    ) -> None:
         self.server.open_round(round_, context)
 
     def request(self, client_id: int) -> bytes:

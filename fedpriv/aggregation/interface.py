@@ -8,7 +8,7 @@ does not answer a stage is left out of what follows; the server raises
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -18,14 +18,45 @@ from fedpriv.crypto import SigningKey
 from fedpriv.secagg import Sum
 from fedpriv.secagg.in_process import RoundClient, RoundServer
 
-__all__ = ["AggregationClient", "AggregationServer", "Aggregator", "KeyHolder"]
+__all__ = ["AggregationClient", "AggregationServer", "Aggregator", "KeyHolder", "Party"]
 
 
-class AggregationClient(RoundClient, Protocol):
-    """One client of a run."""
+class Party(RoundClient, Protocol):
+    """What a client and a key holder have in common.
+
+    It lives for a run, in one process or in one for each message: one that is made anew goes on from what
+    the last one saved.
+    """
+
+    @property
+    def sequence(self) -> int:
+        """Grows with every step, and with nothing else; 0 for a party that has taken none.
+
+        A refused request can be a step too, where the refusal makes a party forget its key: who keeps states
+        keeps one whenever this has grown.
+        """
 
     def open_round(self, round_: int, context: bytes) -> None:
         """Begin a round: its number, higher than all before, and the digest of its subject (32 bytes)."""
+
+    def save(self) -> bytes:
+        """All that the party remembers but a vector that was set, sealed to its identity.
+
+        Store it, with `sequence` in a place that is not set back when the state is, before anything that
+        the step answered is sent.
+        """
+
+    def restore(self, data: bytes, *, least_sequence: int) -> None:
+        """Go on from what `save` gave.
+
+        Raises:
+            IntegrityError: not this party's state in this run, or one from before step ``least_sequence``;
+                the party is as it was.
+        """
+
+
+class AggregationClient(Party, Protocol):
+    """One client of a run."""
 
     def level_secrets(self) -> tuple[bytes, ...]:
         """Its level secrets of this round, 32 bytes each, lowest first; until the upload is asked for."""
@@ -34,18 +65,29 @@ class AggregationClient(RoundClient, Protocol):
         """Give the vector to be summed in this round: residues modulo ``2**bits``, shape ``(dimension,)``."""
 
 
-class KeyHolder(RoundClient, Protocol):
+class KeyHolder(Party, Protocol):
     """A party of a run that sends no vector and helps to open the sum."""
-
-    def open_round(self, round_: int, context: bytes) -> None:
-        """Begin a round, as the clients do."""
 
 
 class AggregationServer(RoundServer[Sum], Protocol):
     """The server of a run; a round's result is the sum over its survivors, modulo ``2**bits``."""
 
-    def open_round(self, round_: int, context: bytes, *, prepare: bool = False) -> None:
-        """Begin a round, as its clients do; ``prepare`` makes the next one take fewer exchanges."""
+    def open_round(
+        self,
+        round_: int,
+        context: bytes,
+        *,
+        invite: Iterable[int] | None = None,
+        prepare: bool = False,
+    ) -> None:
+        """Begin a round, as its clients do.
+
+        Args:
+            round_: its number, higher than all before.
+            context: 32 bytes, the digest of its subject.
+            invite: the clients that can be reached; all, if not given.
+            prepare: do now what makes the next round take fewer exchanges.
+        """
 
 
 class Aggregator(Protocol):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from fedpriv.crypto import SigningKey
+from fedpriv.crypto import SigningKey, derive_key, frame
+from fedpriv.crypto.state_seal import StateSeal
 from fedpriv.encoding import pack, unpack
 from fedpriv.errors import TooFewParties, UnsafeParameters, UsageError
 from fedpriv.secagg import UPDATE, Sum
 from fedpriv.secagg.levels import LEVEL_BYTES, level_chain, level_of
 
 __all__ = ["Plain"]
+
+_NAME = "fedpriv plain v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,23 @@ class Plain:
         *,
         draw_level: Callable[[int], bytes] | None = None,
     ) -> PlainClient:
-        return PlainClient(self, client_id, draw_level or (lambda round_: rand(LEVEL_BYTES)))
+        draw = draw_level or (lambda round_: rand(LEVEL_BYTES))
+        return PlainClient(self, client_id, draw, rand, _seal(run_id, client_id, key))
 
     def server(self, run_id: bytes, roster: Mapping[int, bytes]) -> PlainServer:
         return PlainServer(self)
+
+
+class PlainMemory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that a client remembers between two messages."""
+
+    sequence: int = 0
+    round: int = -1
+    level: bytes = b""
+
+    def __repr__(self) -> str:
+        """Nothing secret."""
+        return f"<PlainMemory of step {self.sequence}, round {self.round}>"
 
 
 @dataclass(slots=True)
@@ -66,16 +84,22 @@ class PlainClient:
     plain: Plain
     client: int
     draw_level: Callable[[int], bytes] = field(repr=False)
-    _round: int = -1
-    _level: bytes = field(default=b"", repr=False)
+    rand: Callable[[int], bytes] = field(repr=False)
+    seal: StateSeal = field(repr=False)
+    _memory: PlainMemory = field(default_factory=PlainMemory)
     _vector: NDArray[np.uint64] | None = field(default=None, repr=False)
 
+    @property
+    def sequence(self) -> int:
+        return self._memory.sequence
+
     def open_round(self, round_: int, context: bytes) -> None:
-        self._round, self._vector = round_, None
-        self._level = self.draw_level(round_) if self.plain.levels else b""
+        level = self.draw_level(round_) if self.plain.levels else b""
+        self._memory, self._vector = PlainMemory(self.sequence + 1, round_, level), None
 
     def level_secrets(self) -> tuple[bytes, ...]:
-        return level_chain(self._round, self.client, self._level, len(self.plain.levels))[1:]
+        memory = self._memory
+        return level_chain(memory.round, self.client, memory.level, len(self.plain.levels))[1:]
 
     def set_vectors(self, vectors: NDArray[np.uint64]) -> None:
         self._vector = vectors
@@ -83,7 +107,25 @@ class PlainClient:
     def handle(self, request: bytes) -> Iterator[bytes]:
         if self._vector is None:
             raise UsageError("the client was asked for its vector before it was given one")
-        return iter((pack(self._vector, self.plain.bits) + self._level,))
+        self._memory = replace(self._memory, sequence=self.sequence + 1)
+        return iter((pack(self._vector, self.plain.bits) + self._memory.level,))
+
+    def save(self) -> bytes:
+        return self.seal.seal(self._memory, self.rand)
+
+    def restore(self, data: bytes, *, least_sequence: int) -> None:
+        self._memory, self._vector = self.seal.open(data, PlainMemory, least_sequence), None
+
+
+def _seal(run_id: bytes, client: int, identity: SigningKey) -> StateSeal:
+    """As the other clients' states are sealed: one way to keep them all, though this one hides nothing."""
+    who = (b"state 1", run_id, client.to_bytes(4, "big"))
+    return StateSeal(
+        key=derive_key(identity.seed, salt=run_id, info=(_NAME.encode(), *who)),
+        context=frame(_NAME.encode(), *who),
+        owner=f"client {client} in this run",
+        hint="Take part again with the next round, without the state.",
+    )
 
 
 @dataclass(slots=True)
@@ -105,7 +147,14 @@ class PlainServer:
     def asked(self) -> tuple[int, ...]:
         return () if self.finished else tuple(range(1, self.plain.clients + 1))
 
-    def open_round(self, round_: int, context: bytes, *, prepare: bool = False) -> None:
+    def open_round(
+        self,
+        round_: int,
+        context: bytes,
+        *,
+        invite: Iterable[int] | None = None,
+        prepare: bool = False,
+    ) -> None:
         self.finished, self._total, self._answered = False, None, []
         self._round, self._levels = round_, {}
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from fedpriv.ckks.holder import Holder
+from fedpriv.ckks.memory import ClientMemory, SavedClient, memory_seal
 from fedpriv.ckks.messages import Seal, UploadChunk, UploadRequest, UploadSeal, encode
 from fedpriv.ckks.params import CkksParams
 from fedpriv.ckks.ring import Ring
@@ -34,6 +36,7 @@ class Client:
     """One client's side of all rounds of a run; of the key too, where it is one of the holders.
 
     Use: `open_round`, `set_vectors`, and then answer what the server asks with `handle`; round after round.
+    A process that is new for each message calls `save` after each of them, and `restore` in the next one.
 
     Args:
         params: what all agreed on, as this client decided it; no message changes it.
@@ -74,18 +77,23 @@ class Client:
             if client_id in params.holders
             else None
         )
-        self._state = ClientState.IDLE
-        self._round, self._context = -1, b""
-        self._key: EncryptionKey | None = None
+        self._rand = rand
+        self._seal = memory_seal(self._run, "client", client_id, key)
+        self._memory = ClientMemory()
         self._values: NDArray[np.int64] | None = None
 
     def __repr__(self) -> str:
-        return f"<ckks Client {self._id}, round {self._round}, {self._state}>"
+        return f"<ckks Client {self._id}, round {self._memory.round}, {self.state}>"
 
     @property
     def state(self) -> ClientState:
         """What this client has done in this round."""
-        return self._state
+        return self._memory.state
+
+    @property
+    def sequence(self) -> int:
+        """A number that grows with every step; who keeps saved states keeps the last one apart (CK-18)."""
+        return self._saved().sequence
 
     @property
     def holder(self) -> Holder | None:
@@ -102,11 +110,11 @@ class Client:
         Raises:
             UsageError: a number that is not higher, or one of the two is out of range.
         """
-        check_round(round_, context, self._round)
+        check_round(round_, context, self._memory.round)
         if self._holder is not None:
             self._holder.open_round(round_, context)
-        self._round, self._context = round_, context
-        self._state, self._values = ClientState.NEW, None
+        self._memory = self._next(state=ClientState.NEW, round=round_, context=context)
+        self._values = None
 
     def set_vectors(self, values: NDArray[Any], *, copy: bool = True) -> None:
         """Give what is to be summed in this round; any time before the upload is asked for.
@@ -120,8 +128,10 @@ class Client:
             UsageError: another shape or dtype, a value beyond M (CK-3), or no round is open whose upload is
                 still to come.
         """
-        if self._state is not ClientState.NEW:
-            raise UsageError(f"No vector is awaited: in round {self._round} this client is '{self._state}'.")
+        if self.state is not ClientState.NEW:
+            raise UsageError(
+                f"No vector is awaited: in round {self._memory.round} this client is '{self.state}'."
+            )
         array = np.asarray(values)
         if array.shape != (self._params.dimension,) or array.dtype != np.int64:
             raise UsageError(
@@ -139,8 +149,8 @@ class Client:
     def handle(self, request: bytes) -> Iterator[bytes]:
         """Answer one request of the server.
 
-        The client has taken its step when this returns.  The answer is one message, or for the upload
-        several, which are made as they are read.
+        The client has taken its step when this returns; save it before anything is sent.  The answer is one
+        message, or for the upload several, which are made as they are read.
 
         Args:
             request: the bytes of one message.
@@ -164,28 +174,57 @@ class Client:
             )
         return self._holder.answer(message)
 
+    def save(self) -> bytes:
+        """All that this client remembers, encrypted under a key that only its identity gives.
+
+        A vector that was set and not yet uploaded is not part of it; the holder that this client is too, is.
+        Keep `sequence` beside it, in a place that is not set back when the state is.
+        """
+        return self._seal.seal(self._saved(), self._rand)
+
+    def restore(self, data: bytes, *, least_sequence: int) -> None:
+        """Go on from what `save` gave.
+
+        Args:
+            data: the saved state.
+            least_sequence: the last `sequence` that is known to have been reached.
+
+        Raises:
+            IntegrityError: not this client's state in this run, or one that is older (CK-18).
+        """
+        saved = self._seal.open(data, SavedClient, least_sequence)
+        self._memory, self._values = saved.client, None
+        if self._holder is not None and saved.holder is not None:
+            self._holder.remember(saved.holder)
+
+    def _saved(self) -> SavedClient:
+        return SavedClient(self._memory, self._holder.memory if self._holder else None)
+
+    def _next(self, **changes: Any) -> ClientMemory:
+        return replace(self._memory, sequence=self._memory.sequence + 1, **changes)
+
     def _upload(self, message: UploadRequest) -> Iterator[bytes]:
-        following = client_after(self._state, message)
-        if message.round != self._round:
+        following = client_after(self.state, message)
+        if message.round != self._memory.round:
             raise ProtocolViolation(
-                f"An upload of round {message.round} is asked for, and round {self._round} is open.",
+                f"An upload of round {message.round} is asked for, and round {self._memory.round} is open.",
                 clause="CK-17",
             )
         key = self._accepted(message)
         if self._values is None:
             raise UsageError("The upload is asked for, and no vector was set.")
         values, self._values = self._values, None
-        self._key, self._state = key, following
-        return self._messages(key, values)
+        self._memory = self._next(state=following, key=key)
+        return self._messages(self._memory, key, values)
 
     def _accepted(self, message: UploadRequest) -> EncryptionKey:
         """The key to encrypt under: the one that is shown, or the one from before (CK-9, CK-10)."""
+        known = self._memory.key
         if message.key is None:
-            if self._key is None:
+            if known is None:
                 raise ProtocolViolation("This client was never shown a key.", clause="CK-9")
-            return self._key
+            return known
         key = read_key(self._run, message.key)
-        known = self._key
         if known is not None and key.name != known.name and key.number <= known.number:
             raise ProtocolViolation(
                 f"Key number {key.number} is shown after number {known.number}: numbers only grow.",
@@ -193,9 +232,12 @@ class Client:
             )
         return key
 
-    def _messages(self, key: EncryptionKey, values: NDArray[np.int64]) -> Iterator[bytes]:
-        session, round_, context, digests = self._run.session, self._round, self._context, []
-        for index, (first, second) in enumerate(self._workers.encrypt(key.public, self._chunks(values))):
+    def _messages(
+        self, memory: ClientMemory, key: EncryptionKey, values: NDArray[np.int64]
+    ) -> Iterator[bytes]:
+        session, round_, digests = self._run.session, memory.round, []
+        encrypted = self._workers.encrypt(key.public(self._run), self._chunks(values))
+        for index, (first, second) in enumerate(encrypted):
             digests += [first_digest(first), second_digest(second)]
             yield encode(
                 UploadChunk(
@@ -203,7 +245,7 @@ class Client:
                 )
             )
         joined = b"".join(digests)
-        statement = upload_statement(session, round_, context, key.name, joined)
+        statement = upload_statement(session, round_, memory.context, key.name, joined)
         seal = Seal(self._id, joined, self._signing_key.sign(UPLOAD_DOMAIN, statement))
         yield encode(UploadSeal(session=session, sender=self._id, round=round_, seal=seal))
 

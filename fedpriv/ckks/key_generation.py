@@ -6,10 +6,10 @@ the public key is the sum of parts that are committed to before any of them is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from fedpriv.ckks.committee import leader
@@ -19,7 +19,6 @@ from fedpriv.ckks.key import (
     part,
     public_key,
     renewed_secret,
-    share_of,
     subset_secret,
 )
 from fedpriv.ckks.making import HolderKey, Making, Subset, check_advertised, packed_part
@@ -85,13 +84,12 @@ class KeyGeneration:
     def advertise(self, message: AdvertiseRequest, last: int) -> tuple[Making, AdvertiseReply]:
         """A fresh X25519 key for attempt κ, which is higher than all before (``last``)."""
         self._check_number(message.number, last)
-        agreement = AgreementKey.from_seed(self._rand(SECRET_BYTES))
-        statement = advertise_statement(self._session, message.number, agreement.public)
+        seed = self._rand(SECRET_BYTES)
+        public = AgreementKey.from_seed(seed).public
+        statement = advertise_statement(self._session, message.number, public)
         signature = self._signing_key.sign(ADVERTISE_DOMAIN, statement)
-        reply = AdvertiseReply(
-            session=self._session, sender=self._id, key=agreement.public, signature=signature
-        )
-        return Making(message.number, agreement), reply
+        reply = AdvertiseReply(session=self._session, sender=self._id, key=public, signature=signature)
+        return Making(message.number, seed), reply
 
     def deal(self, making: Making, message: DealRequest) -> tuple[Making, DealReply]:
         """Fresh bytes for each subset, sealed for its other members that advertised (CK-5)."""
@@ -176,7 +174,7 @@ class KeyGeneration:
                 parts.append(unpack_rows(packed, self._params.ring.key_primes, self._params.ring.degree))
         name, signature = self._sign(making.number, making.members, public_key(parts, self._params.ring))
         reply = ConfirmReply(session=self._session, sender=self._id, public=b"", signature=signature)
-        return self._finished(making.number, name, making.secrets), reply
+        return HolderKey(making.number, name, making.secrets), reply
 
     def alone(self, message: ConfirmRequest, last: int) -> tuple[HolderKey, ConfirmReply]:
         """The key of a sole holder, made in one step."""
@@ -191,7 +189,7 @@ class KeyGeneration:
         name, signature = self._sign(message.number, (self._id,), b)
         packed = pack_rows(b, self._params.ring.key_primes)
         reply = ConfirmReply(session=self._session, sender=self._id, public=packed, signature=signature)
-        return self._finished(message.number, name, secrets), reply
+        return HolderKey(message.number, name, secrets), reply
 
     def _advertised(self, making: Making, message: DealRequest) -> dict[int, bytes]:
         keys = {holder: key for holder, key, _ in message.keys}
@@ -256,10 +254,6 @@ class KeyGeneration:
         a = common(self._session, number, self._params.ring)
         total = public_key([part(ring, a, making.secrets[subset]) for subset in led], self._params.ring)
         return pack_rows(total, self._params.ring.key_primes)
-
-    def _finished(self, number: int, name: bytes, secrets: Mapping[Subset, bytes]) -> HolderKey:
-        share = share_of(self._ring(), self._params.holders, self._id, secrets)
-        return HolderKey(number, name, secrets, share)
 
     def _sign(self, number: int, members: tuple[int, ...], b: NDArray[np.uint64]) -> tuple[bytes, bytes]:
         """The key's name, and this holder's signature of it."""

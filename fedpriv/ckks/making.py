@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
+import msgspec
 import numpy as np
 
-from fedpriv.ckks.key import Share
 from fedpriv.ckks.transcript import ADVERTISE_DOMAIN, Run, advertise_statement
 from fedpriv.ckks.wire import pack_rows
 from fedpriv.crypto.agreement import AgreementKey, is_safe_public
@@ -18,13 +15,12 @@ __all__ = ["HolderKey", "Making", "Subset", "check_advertised", "packed_part"]
 Subset = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Making:
+class Making(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a holder remembers of a key that is being made.
 
     Attributes:
         number: κ of the last stage that was answered.
-        agreement: this holder's X25519 key for this attempt.
+        seed: of this holder's X25519 key for this attempt.
         keys: the X25519 keys of those that advertised.
         contributions: by subset this holder's κ_{A,i}; gone once the secrets are there.
         dealt: κ of the attempt in which secrets were dealt.
@@ -37,35 +33,45 @@ class Making:
     """
 
     number: int
-    agreement: AgreementKey = field(repr=False)
-    keys: Mapping[int, bytes] = field(default_factory=dict)
-    contributions: Mapping[Subset, bytes] = field(default_factory=dict, repr=False)
+    seed: bytes
+    keys: dict[int, bytes] = {}
+    contributions: dict[Subset, bytes] = {}
     dealt: int = 0
     dealers: tuple[int, ...] = ()
-    base: Mapping[Subset, bytes] = field(default_factory=dict, repr=False)
-    secrets: Mapping[Subset, bytes] = field(default_factory=dict, repr=False)
+    base: dict[Subset, bytes] = {}
+    secrets: dict[Subset, bytes] = {}
     members: tuple[int, ...] = ()
-    part: bytes = field(default=b"", repr=False)
-    commitments: Mapping[int, bytes] = field(default_factory=dict)
+    part: bytes = b""
+    commitments: dict[int, bytes] = {}
+
+    @property
+    def agreement(self) -> AgreementKey:
+        """The X25519 key."""
+        return AgreementKey.from_seed(self.seed)
+
+    def __repr__(self) -> str:
+        """The number only."""
+        return f"<Making of key number {self.number}>"
 
 
-@dataclass(frozen=True, slots=True)
-class HolderKey:
+class HolderKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A finished key as one holder has it.
 
     Attributes:
         number: κ.
         name: K.
-        secrets: by subset that the holder is in, its secret.
-        share: S_j.
+        secrets: by subset that the holder is in, its secret; its share follows from them.
         opened: how many sums it has begun to open with it.
     """
 
     number: int
     name: bytes
-    secrets: Mapping[Subset, bytes] = field(repr=False)
-    share: Share = field(repr=False)
+    secrets: dict[Subset, bytes]
     opened: int = 0
+
+    def __repr__(self) -> str:
+        """Nothing secret."""
+        return f"<HolderKey number {self.number}, {self.opened} sums opened>"
 
 
 def packed_part(run: Run, part_: bytes) -> bytes:

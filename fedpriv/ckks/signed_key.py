@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,19 +15,28 @@ from fedpriv.errors import ProtocolViolation
 __all__ = ["EncryptionKey", "read_key"]
 
 
-@dataclass(frozen=True, slots=True)
-class EncryptionKey:
+class EncryptionKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A key that may be encrypted under.
 
     Attributes:
         number: κ.
         name: K, 32 bytes.
-        public: (b, a): uint64, shape (2, L + 1, N), residues modulo q'.
+        packed: Pack(b); a follows from κ.
     """
 
     number: int
     name: bytes
-    public: NDArray[np.uint64] = field(repr=False)
+    packed: bytes
+
+    def public(self, run: Run) -> NDArray[np.uint64]:
+        """(b, a): uint64, shape (2, L + 1, N), residues modulo q'."""
+        ring = run.params.ring
+        b = unpack_rows(self.packed, ring.key_primes, ring.degree)
+        return np.stack([b, common(run.session, self.number, ring)])
+
+    def __repr__(self) -> str:
+        """The number only: the rest is long."""
+        return f"<EncryptionKey number {self.number}>"
 
 
 def read_key(run: Run, signed: SignedKey) -> EncryptionKey:
@@ -56,5 +64,4 @@ def read_key(run: Run, signed: SignedKey) -> EncryptionKey:
             raise ProtocolViolation(
                 f"The signature of party {signer} under the key is not one.", clause="CK-9", party=signer
             )
-    a = common(run.session, signed.number, params.ring)
-    return EncryptionKey(signed.number, name, np.stack([b, a]))
+    return EncryptionKey(signed.number, name, signed.public)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedpriv.crypto.agreement import AgreementKey
 from fedpriv.crypto.prg import add_masks
 from fedpriv.crypto.signing import SigningKey
+from fedpriv.crypto.state_seal import StateSeal
 from fedpriv.errors import ProtocolViolation, UsageError
 from fedpriv.secagg.client_checks import ClientChecks
 from fedpriv.secagg.client_memory import Ahead, Earlier, Memory, memory_seal
@@ -52,7 +53,6 @@ from fedpriv.secagg.messages import (
     encode,
 )
 from fedpriv.secagg.params import SecAggParams
-from fedpriv.secagg.state_seal import StateSeal
 from fedpriv.secagg.states import ClientState, after_request
 
 __all__ = ["Client"]

@@ -7,11 +7,11 @@ import msgspec
 from fedpriv.crypto.agreement import derive_key
 from fedpriv.crypto.digest import frame
 from fedpriv.crypto.signing import SigningKey
+from fedpriv.crypto.state_seal import StateSeal
 from fedpriv.secagg.cohort import Cohort
 from fedpriv.secagg.dealing import Held
 from fedpriv.secagg.keys import NAME, Group, Secrets, number
 from fedpriv.secagg.messages import Bundle
-from fedpriv.secagg.state_seal import StateSeal
 from fedpriv.secagg.states import ClientState
 
 __all__ = ["Ahead", "Earlier", "Memory", "memory_seal"]
@@ -106,4 +106,5 @@ def memory_seal(group: Group, client: int, identity: SigningKey) -> StateSeal:
         owner=f"client {client} in this run",
         hint="Take part again with the next round, without the state.",
         danger=", and answering from it could open this client's vector",
+        clause="SA-6",
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from fedpriv.crypto.digest import frame
+from fedpriv.crypto.state_seal import StateSeal
 from fedpriv.secagg.keys import Group
 from fedpriv.secagg.messages import Bundle, UploadHeader
-from fedpriv.secagg.state_seal import StateSeal
 from fedpriv.secagg.states import Stage
 
 __all__ = ["Prepared", "Record", "Upload", "record_seal"]
@@ -82,4 +82,5 @@ def record_seal(group: Group, key: bytes) -> StateSeal:
         context=frame(b"server state", group.id),
         owner="this run's server",
         hint="Start the next round with a new server; the clients will make new keys.",
+        clause="SA-6",
     )

@@ -183,9 +183,10 @@ def test_a_ciphertext_under_another_key_is_found_when_it_is_opened(mode: str) ->
     layout = parties.params.layout
     stranger = other.parties[2]
     assert isinstance(stranger, Client)
-    assert stranger._key is not None
+    key = stranger._memory.key
+    assert key is not None
     station = stranger._workers._station
-    station.take(stranger._key.public)
+    station.take(key.public(other.run))
     station.encrypt(parties.vectors[2])
     assert station._encryptor is not None
     first, second = encrypt_chunk(station._encryptor, layout, parties.vectors[2])

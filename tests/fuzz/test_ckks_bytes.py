@@ -86,7 +86,7 @@ class _Storm:
         if isinstance(party, Holder):
             (party._memory,) = state
             return
-        party._state, party._round, party._context, party._key, party._values, held = state
+        party._memory, party._values, held = state
         if party.holder is not None:
             party.holder._memory = held
 

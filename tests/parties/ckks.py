@@ -165,7 +165,7 @@ class Parties:
         if isinstance(party, Holder):
             return (party._memory,)
         held = party.holder._memory if party.holder else None
-        return (party._state, party._round, party._context, party._key, party._values, held)
+        return (party._memory, party._values, held)
 
     def refuses(self, number: int, request: bytes, clause: str | None) -> FedprivError:
         """That a party refuses a request under this clause (None: as no message), and is as it was."""

@@ -1,4 +1,4 @@
-"""A party's state as encrypted bytes that show when they went back in time (SA-6)."""
+"""A party's state as encrypted bytes that show when they went back in time."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ class StateSeal:
 
     Attributes:
         key: 32 bytes that only the party has.
-        context: names the party and the run.
+        context: names the party, the run, and the version of what is sealed.
         owner: whose state it is, for the error: ``"client 3 in this run"``.
         hint: what to do without the state.
         danger: what acting on an old state could do, after ", and"; or empty.
+        clause: of the protocol that has an older state refused; or empty.
     """
 
     key: bytes = field(repr=False)
@@ -39,6 +40,7 @@ class StateSeal:
     owner: str
     hint: str
     danger: str = ""
+    clause: str = ""
 
     def seal(self, state: _Numbered, rand: Callable[[int], bytes]) -> bytes:
         """The state, encrypted under a fresh nonce."""
@@ -57,7 +59,7 @@ class StateSeal:
         if state.sequence < least_sequence:
             raise IntegrityError(
                 f"The saved state is step {state.sequence}, and step {least_sequence} was reached: it went "
-                f"back in time{self.danger}. [SA-6]",
+                f"back in time{self.danger}.{self._clause()}",
                 hint=self.hint,
             )
         return state
@@ -65,5 +67,8 @@ class StateSeal:
     def foreign(self) -> IntegrityError:
         """The error for a state that is not one of this party's."""
         return IntegrityError(
-            f"The saved state is not that of {self.owner}, or was changed. [SA-6]", hint=self.hint
+            f"The saved state is not that of {self.owner}, or was changed.{self._clause()}", hint=self.hint
         )
+
+    def _clause(self) -> str:
+        return f" [{self.clause}]" if self.clause else ""
