@@ -48,7 +48,9 @@ test: lint flower
 
 # The tests that need Flower, which the others leave out.
 flower: $(FLOWER_STAMP)
-	OMP_NUM_THREADS=1 $(FLOWER)/bin/python -m pytest tests/unit/flower tests/integration/test_flower.py fedpriv/flower
+	OMP_NUM_THREADS=1 $(FLOWER)/bin/python -m pytest \
+		tests/unit/flower tests/unit/deployment/test_processes.py fedpriv/flower \
+		tests/integration/test_flower.py tests/integration/test_flower_transport.py
 
 $(FLOWER_STAMP): $(STAMP)
 	$(PYTHON) -m venv --clear $(FLOWER)

@@ -11,8 +11,10 @@ from fedpriv.cli.account import account
 from fedpriv.cli.audit import audit
 from fedpriv.cli.budget import budget
 from fedpriv.cli.ckks import ckks
+from fedpriv.cli.deploy import deploy
 from fedpriv.cli.init import init
 from fedpriv.cli.keys import keys
+from fedpriv.cli.options import INTERRUPTED
 from fedpriv.cli.plan import plan
 from fedpriv.cli.report import report, verify
 from fedpriv.cli.run import run
@@ -22,7 +24,6 @@ from fedpriv.errors import FedprivError
 __all__ = ["main"]
 
 _WRONG = 2
-_INTERRUPTED = 130
 
 
 class _Group(click.Group):
@@ -36,7 +37,7 @@ class _Group(click.Group):
             ctx.exit(_WRONG)
         except KeyboardInterrupt:
             _say("interrupted", "")
-            ctx.exit(_INTERRUPTED)
+            ctx.exit(INTERRUPTED)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of a pipe left; click ends quietly
                 raise
@@ -57,5 +58,5 @@ def main() -> None:
     """Fine-tune one model over data that nobody may see, and prove afterwards what was revealed."""
 
 
-for _command in (init, plan, run, report, verify, audit, account, budget, keys, secagg, ckks):
+for _command in (init, plan, run, deploy, report, verify, audit, account, budget, keys, secagg, ckks):
     main.add_command(_command)

@@ -9,7 +9,10 @@ from typing import Any
 
 import click
 
-__all__ = ["as_json", "config_argument", "overrides_option", "print_json", "run_dir_argument"]
+__all__ = ["INTERRUPTED", "as_json", "config_argument", "overrides_option", "print_json", "run_dir_argument"]
+
+INTERRUPTED = 130
+"""Exit status after control-C, as shells have it."""
 
 _PATH = click.Path(path_type=Path)
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import click
 
-from fedpriv.cli.options import as_json, config_argument, overrides_option, print_json
+from fedpriv.cli.options import INTERRUPTED, as_json, config_argument, overrides_option, print_json
 from fedpriv.errors import FedprivError, UsageError
 
 __all__ = ["run"]
 
 _RUNS = Path("runs")
-_INTERRUPTED = 130
 
 
 @click.command()
@@ -66,7 +65,7 @@ def run(
         if (folder / "run.json").exists():
             command.append("--resume")
         click.echo(f"{shown.kept(folder)}; go on with: {shlex.join(command)}", err=True)
-        ctx.exit(_INTERRUPTED)
+        ctx.exit(INTERRUPTED)
     try:
         from fedpriv.federation.home import ledger_path
         from fedpriv.ledger.home import open_ledger

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedpriv import secagg
 from fedpriv.errors import ProtocolViolation, UsageError
-from fedpriv.flower.node_policy import POLICY_KEY, load_policy
+from fedpriv.flower.node_policy import load_policy, policy_path
 from fedpriv.flower.plan import PrivateSumPlan
 from fedpriv.flower.records import Reply, RoundRequest, content_digest
 from fedpriv.keystore import Roster, StateFile
@@ -66,7 +66,7 @@ def privately(plan: PrivateSumPlan) -> Callable[[Train], Callable[[Message, Cont
 
 
 def _answer(plan: PrivateSumPlan, train: Train, request: RoundRequest, context: Context) -> Reply:
-    policy = load_policy(_policy_path(context.node_config))
+    policy = load_policy(policy_path(context.node_config))
     policy.check_session(plan)
     plan.check_round(request.round)
     identity, roster = policy.party()
@@ -110,13 +110,3 @@ def _train(train: Train, content: RecordDict, context: Context) -> Mapping[str, 
     except Exception:  # Flower would send the text of whatever is raised to the server
         _log.exception("The training function failed.")
     raise UsageError("The training function failed on this node; its log says why.")
-
-
-def _policy_path(node_config: Mapping[str, Any]) -> str:
-    path = node_config.get(POLICY_KEY)
-    if not isinstance(path, str):
-        raise UsageError(
-            f"This node's configuration names no {POLICY_KEY}.",
-            hint=f"Start the SuperNode with --node-config '{POLICY_KEY}=\"/path/to/policy.toml\"'.",
-        )
-    return path

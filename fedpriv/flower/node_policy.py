@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +14,13 @@ from fedpriv.entropy import Entropy
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.flower.plan import PrivateSumPlan
 from fedpriv.keystore import Roster, load_identity, load_roster, read_passphrase
-from fedpriv.local_file import read_text
+from fedpriv.keystore.settings_file import Fields, read_settings
 from fedpriv.secagg import Floors
 
-__all__ = ["POLICY_KEY", "NodePolicy", "load_policy"]
+__all__ = ["POLICY_KEY", "NodePolicy", "load_policy", "policy_path"]
 
 POLICY_KEY: Final = "fedpriv-policy"
 """The key of ``--node-config`` that holds the path of the policy."""
-
-_PATHS: Final = {"identity", "roster", "state"}
-_REQUIRED: Final = _PATHS | {"session", "min_survivors", "max_colluders", "max_epsilon", "delta"}
-_OPTIONAL: Final = {"anchor", "passphrase_file", "insecure_seed"}
-
-_SEE: Final = "examples/flower/README.md shows one."
 
 _log = logging.getLogger(__name__)
 
@@ -112,47 +105,44 @@ class NodePolicy:
         return load_identity(self.identity, passphrase), load_roster(self.roster)
 
 
+def policy_path(node_config: Mapping[str, Any]) -> Path:
+    """Where the node's policy lies, as the SuperNode was told.
+
+    Raises:
+        UsageError: it was not told.
+    """
+    path = node_config.get(POLICY_KEY)
+    if not isinstance(path, str):
+        raise UsageError(
+            f"This node's configuration names no {POLICY_KEY}.",
+            hint=f"Start the SuperNode with --node-config '{POLICY_KEY}=\"/path/to/policy.toml\"'.",
+        )
+    return Path(path)
+
+
 def load_policy(path: str | os.PathLike[str]) -> NodePolicy:
     """Read a policy; the paths in it count from its own folder.
 
     Raises:
         UsageError: it cannot be read, has a field too many or too few, or a value of another kind.
     """
-    path = Path(path)
-    text = read_text(path, "node policy")
-    try:
-        return _policy(tomllib.loads(text), path.parent)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML, so no node policy: {error}.", hint=_SEE) from None
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}", hint=error.hint) from None
+    return read_settings(path, "node policy", _policy, see="examples/flower/README.md shows one.")
 
 
-def _policy(values: Mapping[str, Any], folder: Path) -> NodePolicy:
-    known = _REQUIRED | _OPTIONAL
-    for name in sorted((values.keys() - known) | (_REQUIRED - values.keys())):
-        fault = "an unknown field" if name in values else "no field"
-        raise UsageError(
-            f"The policy has {fault} {name!r}.", hint=f"Its fields are {', '.join(sorted(known))}."
-        )
-    fields: dict[str, Any] = {}
-    for name, value in values.items():
-        if name in _PATHS | {"anchor", "passphrase_file"}:
-            fields[name] = folder / _typed(name, value, str)
-        elif name == "session":
-            fields[name] = _typed(name, value, str)
-        elif name in ("max_epsilon", "delta"):
-            fields[name] = float(_typed(name, value, int, float))
-        else:
-            fields[name] = _typed(name, value, int)
-    policy = NodePolicy(**fields)
+def _policy(given: Fields) -> NodePolicy:
+    policy = NodePolicy(
+        session=given.text("session"),
+        identity=given.path("identity"),
+        roster=given.path("roster"),
+        state=given.path("state"),
+        min_survivors=given.whole("min_survivors"),
+        max_colluders=given.whole("max_colluders"),
+        max_epsilon=given.number("max_epsilon"),
+        delta=given.number("delta"),
+        anchor=given.optional(given.path, "anchor"),
+        passphrase_file=given.optional(given.path, "passphrase_file"),
+        insecure_seed=given.optional(given.whole, "insecure_seed"),
+    )
     if not (0.0 < policy.delta < 1.0 and policy.max_epsilon > 0.0):
         raise UsageError("max_epsilon must be positive, and delta lie between 0 and 1.")
     return policy
-
-
-def _typed(name: str, value: Any, *kinds: type) -> Any:
-    if type(value) not in kinds:
-        wanted = " or ".join({str: "text", int: "a whole number", float: "a number"}[kind] for kind in kinds)
-        raise UsageError(f"{name} must be {wanted}, not {value!r}.")
-    return value

@@ -10,16 +10,40 @@ from fedpriv.crypto import digest, frame
 from fedpriv.errors import DecodeError, UsageError
 
 if TYPE_CHECKING:
-    from flwr.app import RecordDict
+    from flwr.app import ArrayRecord, RecordDict
 
-__all__ = ["Reply", "RoundRequest", "content_digest"]
+__all__ = ["PARTS", "RECORD", "Reply", "RoundRequest", "bytes_of", "content_digest", "to_arrays"]
 
-_RECORD: Final = "fedpriv"
-_PARTS: Final = "fedpriv-parts"
+RECORD: Final = "fedpriv"
+"""The name of the protocol's own record in a message."""
+PARTS: Final = "fedpriv-parts"
+"""The name of the record of large byte strings beside it."""
 _DOMAIN: Final = "fedpriv flower content v1"
 _BYTES: Final = "fedpriv.bytes"
 """How the bytes of a part are in an array: as they are, so that reading them cannot fail."""
 _CONTEXT_BYTES: Final = 32
+
+
+def to_arrays(parts: Sequence[bytes]) -> ArrayRecord:
+    """Large byte strings, numbered from 0, as arrays: Flower cuts arrays into chunks, and nothing else."""
+    from flwr.app import Array, ArrayRecord
+
+    return ArrayRecord({str(i): Array("uint8", (len(part),), _BYTES, part) for i, part in enumerate(parts)})
+
+
+def bytes_of(arrays: ArrayRecord) -> tuple[bytes, ...]:
+    """The byte strings that `to_arrays` was given.
+
+    Raises:
+        DecodeError: it is something else.
+    """
+    if set(arrays) != {str(i) for i in range(len(arrays))}:
+        raise DecodeError("The parts of the message are not numbered from 0.")
+    parts = [arrays[str(i)] for i in range(len(arrays))]
+    for part in parts:
+        if (part.dtype, part.stype, tuple(part.shape)) != ("uint8", _BYTES, (len(part.data),)):
+            raise DecodeError("A part of the message is not a byte string, or is cut off.")
+    return tuple(bytes(part.data) for part in parts)
 
 
 def content_digest(content: RecordDict) -> bytes:
@@ -64,10 +88,10 @@ class RoundRequest:
         """The content of a Flower message."""
         from flwr.app import ConfigRecord, RecordDict
 
-        if _RECORD in self.content:
-            raise UsageError(f"A record called {_RECORD!r} is the protocol's own.", hint="Rename yours.")
+        if RECORD in self.content:
+            raise UsageError(f"A record called {RECORD!r} is the protocol's own.", hint="Rename yours.")
         head = {"round": self.round, "opens": self.opens, "context": self.context, "message": self.message}
-        return RecordDict({**self.content, _RECORD: ConfigRecord(head)})
+        return RecordDict({**self.content, RECORD: ConfigRecord(head)})
 
     @classmethod
     def of(cls, records: RecordDict) -> RoundRequest:
@@ -81,7 +105,7 @@ class RoundRequest:
         values = _head(records, {"round": int, "opens": bool, "context": bytes, "message": bytes})
         if len(values["context"]) != _CONTEXT_BYTES:
             raise DecodeError("The server's message has a context of another length.")
-        content = RecordDict({name: record for name, record in records.items() if name != _RECORD})
+        content = RecordDict({name: record for name, record in records.items() if name != RECORD})
         return cls(content=content, **values)
 
 
@@ -94,13 +118,12 @@ class Reply:
 
     def to_records(self) -> RecordDict:
         """The content of a Flower message."""
-        from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+        from flwr.app import ConfigRecord, RecordDict
 
         first, *parts = self.messages
-        records = RecordDict({_RECORD: ConfigRecord({"client": self.client, "message": first})})
-        if parts:  # an upload's vectors: Flower cuts arrays into chunks, and nothing else
-            arrays = {str(i): Array("uint8", (len(part),), _BYTES, part) for i, part in enumerate(parts)}
-            records[_PARTS] = ArrayRecord(arrays)
+        records = RecordDict({RECORD: ConfigRecord({"client": self.client, "message": first})})
+        if parts:  # an upload's vectors
+            records[PARTS] = to_arrays(parts)
         return records
 
     @classmethod
@@ -113,12 +136,10 @@ class Reply:
         from flwr.app import ArrayRecord
 
         values = _head(records, {"client": int, "message": bytes})
-        parts = records.get(_PARTS)
+        parts = records.get(PARTS)
         messages = [values["message"]]
         if isinstance(parts, ArrayRecord):
-            if set(parts) != {str(i) for i in range(len(parts))}:
-                raise DecodeError("The parts of the answer are not numbered from 0.")
-            messages += [bytes(parts[str(i)].data) for i in range(len(parts))]
+            messages += bytes_of(parts)
         if len(records) != 1 + isinstance(parts, ArrayRecord):
             raise DecodeError("The answer holds something beside the protocol's messages.")
         return cls(values["client"], tuple(messages))
@@ -126,7 +147,7 @@ class Reply:
 
 def _head(records: RecordDict, kinds: dict[str, type]) -> dict[str, Any]:
     """The fields of the protocol's own record; every one, of its kind, and no other."""
-    head = records.config_records.get(_RECORD)
+    head = records.config_records.get(RECORD)
     if head is None or {name: type(value) for name, value in head.items()} != kinds:
         raise DecodeError("The message is none of this protocol.")
     return dict(head)

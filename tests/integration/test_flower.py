@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import pytest
 pytest.importorskip("flwr", reason="needs fedpriv[flower]")
 
 from fedpriv import keystore, secagg
+from fedpriv.deployment.processes import Processes
 from fedpriv.entropy import Entropy
 from fedpriv.flower import PrivateSumPlan
 
@@ -48,7 +49,8 @@ class Deployment:
     """Files and processes of one deployment."""
 
     home: Path
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    environment: dict[str, str] = field(init=False)
+    processes: Processes = field(init=False)
 
     def __post_init__(self) -> None:
         publics = []
@@ -62,28 +64,13 @@ class Deployment:
         quiet = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "OMP_NUM_THREADS": "1"}
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
         self.environment = os.environ | quiet | {"FLWR_HOME": str(self.home / "flwr"), "PATH": path}
+        self.processes = Processes(self.home, self.home, self.environment)
 
     def folder(self, client: int) -> Path:
         return self.home / f"node-{client}"
 
-    def start(self, name: str, *command: str) -> None:
-        """A process in a group of its own, with what it starts itself; its output goes to a file."""
-        with (self.home / f"{name}.log").open("wb") as log:
-            self.processes[name] = subprocess.Popen(
-                [BIN / command[0], *command[1:]],
-                cwd=self.home,
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def stop(self, name: str, signal_: signal.Signals) -> None:
-        if self.processes[name].poll() is None:
-            os.killpg(self.processes[name].pid, signal_)
-
-    def log(self, name: str) -> str:
-        return (self.home / f"{name}.log").read_text(errors="replace")
+    def start(self, name: str, command: str, *arguments: str) -> None:
+        self.processes.start(name, [str(BIN / command), *arguments])
 
 
 @contextmanager
@@ -107,29 +94,7 @@ def deployment(home: Path) -> Iterator[Deployment]:
             made.start(folder.name, "flower-supernode", *node, "--node-config", config)
         yield made
     finally:
-        for name in reversed(made.processes):
-            made.stop(name, signal.SIGTERM)
-        for process in made.processes.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
-        while left := running(home):  # what they started may be in a group of its own
-            for pid in left:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.1)
-        for process in made.processes.values():
-            process.wait(timeout=10)
-
-
-def running(home: Path) -> dict[int, bytes]:
-    """The processes of a deployment, by number, with their command lines: all inherit its FLWR_HOME."""
-    mark = f"FLWR_HOME={home / 'flwr'}".encode()
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                found[int(process.name)] = (process / "cmdline").read_bytes()
-    return found
+        made.processes.close()
 
 
 def free_ports(count: int) -> list[int]:
@@ -166,11 +131,11 @@ def feed(made: Deployment, values: Path) -> None:
     text = "\n".join(map(str, values_of(VICTIM).tolist()))
     values.write_text(text)
     while not (made.home / "round-1.npz").exists():
-        if made.processes["superlink"].poll() is not None:
+        if made.processes.status("superlink") is not None:
             return
         time.sleep(0.1)
     with values.open("w"):
-        made.stop(made.folder(VICTIM).name, signal.SIGKILL)
+        made.processes.stop(made.folder(VICTIM).name, signal.SIGKILL)
 
 
 def in_process(
@@ -226,9 +191,9 @@ def test_two_rounds_with_a_node_killed_in_the_second(tmp_path: Path, monkeypatch
             expected = in_process(PLAN, made, round_, centre, survivors)
             np.testing.assert_array_equal(found["integers"], expected)
             centre = found["centre"]
-    assert made.processes[f"node-{VICTIM}"].returncode == -signal.SIGKILL
-    assert "INSECURE" in made.log("node-1")
-    assert running(tmp_path) == {}
+    assert made.processes.status(f"node-{VICTIM}") == -signal.SIGKILL
+    assert "INSECURE" in made.processes.log("node-1")
+    assert made.processes.running() == {}
 
 
 def fail_in_a_run(home: Path) -> None:
@@ -242,7 +207,7 @@ def fail_in_a_run(home: Path) -> None:
             timeout=60,
             check=True,
         )
-        while not any(b"flwr-serverapp" in command for command in running(home).values()):
+        while not any("flwr-serverapp" in command for command in made.processes.running().values()):
             time.sleep(0.2)
         raise ZeroDivisionError
 
@@ -251,4 +216,4 @@ def fail_in_a_run(home: Path) -> None:
 def test_what_was_started_is_stopped_when_something_fails(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fail_in_a_run(tmp_path)
-    assert running(tmp_path) == {}
+    assert Processes(tmp_path, tmp_path, {}).running() == {}

@@ -203,8 +203,8 @@ def test_a_training_that_gives_something_else_than_the_plan_says_is_left_out(
 
 def test_a_node_without_a_policy_says_how_to_name_one(tmp_path: Path) -> None:
     nodes = Nodes(tmp_path)
-    (nodes.folder(1) / "policy.toml").write_text("session = 1\n")
-    with pytest.raises(UsageError, match="no field 'delta'"):
+    (nodes.folder(1) / "policy.toml").write_text("session = 'mean'\n")
+    with pytest.raises(UsageError, match="no field 'identity'"):
         nodes.handle(101, first_message(nodes))
     (nodes.folder(1) / "policy.toml").unlink()
     with pytest.raises(UsageError, match=r"policy\.toml"):

@@ -40,10 +40,11 @@ def test_noise_from_a_seed_is_called_insecure(tmp_path: Path, caplog: pytest.Log
     ("old", "new", "message"),
     [
         ("delta = 1e-5\n", "", "no field 'delta'"),
+        ("min_survivors = 3", "min_survivers = 3", "no field 'min_survivors'"),
         ("delta = 1e-5", "delta = 1e-5\nmin_survivers = 2", "unknown field 'min_survivers'"),
         ("delta = 1e-5", "delta = 0.0", "delta lie between"),
         ("max_epsilon = 3", "max_epsilon = nan", "max_epsilon must be positive"),
-        ("max_epsilon = 3", 'max_epsilon = "3"', "max_epsilon must be a whole number or a number"),
+        ("max_epsilon = 3", 'max_epsilon = "3"', "max_epsilon must be a number"),
         ("min_survivors = 3", "min_survivors = true", "min_survivors must be a whole number, not True"),
         ('state = "session.state"', "state = 1", "state must be text, not 1"),
         ("max_colluders = 1", "max_colluders = ", "not valid TOML"),
