@@ -152,7 +152,7 @@ class Refusal:
 
 
 def hello(key: SigningKey, asked: Prepare) -> bytes:
-    """The signature, 64 bytes, by which a party says who it is."""
+    """The signature, 64 bytes, by which a party says who it is (DE-7)."""
     return key.sign(_HELLO, frame(asked.agreement, asked.nonce))
 
 

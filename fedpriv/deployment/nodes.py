@@ -46,8 +46,8 @@ class Nodes:
         transport: moves the messages.
         bundle: what all parties agreed on.
         settings: the server's patience.
-        refusals: why a node takes no part, in its own words; by minus the network's number for it, as it did
-            not prove which party it is.
+        refusals: why a node takes no part, in its own words; by the network's number, as it did not prove
+            which party it is.
     """
 
     transport: Transport
@@ -91,7 +91,7 @@ class Nodes:
                 time.sleep(_POLL_SECONDS)
         if len(self.parties) < least:
             with self._lock:
-                said = "".join(f" {party_name(party)}: {why}" for party, why in sorted(self.refusals.items()))
+                said = "".join(f" Node {node}: {why}" for node, why in sorted(self.refusals.items()))
             raise TooFewParties(
                 f"{len(self.parties)} parties take part, and {least} are needed.{said}",
                 hint="Nothing more was spent. Start the missing nodes, and the run again: it goes on.",
@@ -101,7 +101,7 @@ class Nodes:
         """Ask silent nodes, and nodes that came since, who they are, and wait for nobody."""
         there = self.transport.nodes()
         with self._lock:
-            unwilling = {-party for party, why in self.refusals.items() if why.error != _LOST}
+            unwilling = {node for node, why in self.refusals.items() if why.error != _LOST}
             strangers = there - set(self._node_of.values()) - self._asked_again - unwilling
             self._asked_again |= strangers
         if strangers:
@@ -160,7 +160,7 @@ class Nodes:
             with self._lock:
                 self._node_of[answer.party] = node
                 self._silent.discard(node)
-                self.refusals.pop(-node, None)
+                self.refusals.pop(node, None)
             return
         why = str(answer) if isinstance(answer, Refusal) else "It is no party of the roster."
         if isinstance(answer, Lost):
@@ -168,13 +168,11 @@ class Nodes:
         _log.warning("Node %d takes no part: %s", node, why)
         with self._lock:
             self._silent.add(node)
-            self.refusals[-node] = answer if isinstance(answer, Refusal) else Refusal(_LOST, why, "")
+            self.refusals[node] = answer if isinstance(answer, Refusal) else Refusal(_LOST, why, "")
 
 
 def party_name(party: int) -> str:
-    """What people call a party; a node that did not prove who it is stands below 0."""
-    if party < 0:
-        return f"Node {-party}"
+    """What people call a party."""
     return f"Client {party}" if party else "The key authority"
 
 

@@ -185,12 +185,14 @@ class Node:
         with open_account(self.policy, self.bundle, self.key) as account:
             signed = account.follow(upload.rows)
             work = account.records.workplace(self.policy, self.bundle, self.number)
-            account.reserve(request.run.hex(), request.round, self.policy)  # all that can be wrong was seen
+            account.reserve(
+                request.run.hex(), request.round, self.policy
+            )  # DE-5: all that can be wrong was seen
         party.set_vectors(self._vector(work, party, request.round, upload))
         return signed
 
     def _check_context(self, context: bytes, upload: Upload) -> None:
-        """Insist that the round was opened for the very model, and the very ledger, that came now (SA-4)."""
+        """Insist that the round was opened for the very model, and the very ledger, that came now (DE-4)."""
         agreement = self.bundle.agreement
         expected = round_context(
             head=upload.rows[-1].hash if upload.rows else b"",
@@ -265,7 +267,7 @@ def _number(policy: RunPolicy, roster: Roster, key: SigningKey) -> int:
 
 
 def _accept(policy: RunPolicy, bundle: Bundle, roster: Roster, path: Path) -> None:
-    """See that the policy allows the run; where the same files were seen before, that stands in a file.
+    """See that the policy allows the run (DE-2); files that were seen before are told by a note of them.
 
     To price a plan takes seconds, and a party answers several messages a round.
     """

@@ -35,7 +35,10 @@ def client_app(folder: Path) -> ClientApp:
     app = ClientApp()
 
     def answer(message: Message, context: Context) -> Message:
-        return reply(_answer(message, context.node_config, folder), message)
+        _log.debug("node %d is asked", context.node_id)
+        parts = _answer(message, context.node_config, folder)
+        _log.debug("answered")
+        return reply(parts, message)
 
     app.train("fedpriv")(answer)
     return app

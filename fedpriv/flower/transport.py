@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -28,6 +29,8 @@ _LEAST_PAUSE: Final = 0.3
 """Seconds.  A poll that meets an answer while it is being sent costs a second more, so not all the time."""
 _TTL_SLACK: Final = 10.0
 """Seconds for which Flower keeps a message longer than we wait for it: it must know what we ask for."""
+
+_log = logging.getLogger(__name__)
 
 
 def parts_of(message: Message) -> Parts:
@@ -73,6 +76,7 @@ class FlowerTransport:
         """
         from flwr.app import Message
 
+        _log.debug("%d nodes are asked", len(requests))
         end = time.monotonic() + timeout
         ttl = timeout + _TTL_SLACK
         messages = [
@@ -116,6 +120,7 @@ class _Answers:
                 return
             if isinstance(answer, Exception):
                 raise answer
+            _log.debug("node %d answered", node)
             yield node, _read(answer)
 
     def _wait(self, node: int, message_id: str) -> None:

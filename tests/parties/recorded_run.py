@@ -23,10 +23,13 @@ from fedpriv.ledger import Ledger
 from fedpriv.ledger.home import now
 from fedpriv.ledger.rows import Row
 
-__all__ = ["NODE", "Moment", "Recorded", "changed", "opened_for", "own_rows", "record", "with_blob"]
+__all__ = ["NODE", "STAGES", "Moment", "Recorded", "changed", "opened_for", "own_rows", "record", "with_blob"]
 
 NODE = "1"
 """The node under attack."""
+
+STAGES = ("advertise", "share", "upload", "consistency", "unmask")
+"""Of the masked sum; a round whose keys were made ahead begins with the upload."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,9 @@ class Moment:
 
     def answer(self, parts: Parts | None = None) -> Parts:
         """What the node answers, in a process of its own as far as it knows; by default to this message."""
-        return answer(self.parts if parts is None else parts, policy=self.folder / "policy.toml", bundle=self.bundle)
+        return answer(
+            self.parts if parts is None else parts, policy=self.folder / "policy.toml", bundle=self.bundle
+        )
 
 
 @dataclass
@@ -66,16 +71,13 @@ class Recorded(Loopback):
         return Moment(folder, moment.bundle, moment.parts)
 
     def _called(self, parts: Parts) -> str:
-        asks = str(parts.values["asks"])
+        asks, round_ = parts.values["asks"], parts.values.get("round")
         if asks != "step":
-            return asks
-        if parts.blobs:
-            return f"upload {parts.values['round']}"
-        known = [name for name in self.moments if name.endswith(f" {parts.values['round']}")]
-        uploaded = any(name.startswith("upload") for name in known)
-        before = [name for name in known if name.startswith(("advertise", "share"))]
-        order = ("consistency", "unmask") if uploaded else ("advertise", "share")
-        return f"{order[len(known) - len(before) - 1 if uploaded else len(known)]} {parts.values['round']}"
+            return str(asks)
+        earlier = [name.split()[0] for name in self.moments if name.endswith(f" {round_}")]
+        first = STAGES.index("upload") if parts.blobs else 0
+        place = STAGES.index(earlier[-1]) + 1 if earlier else first
+        return f"{STAGES[place]} {round_}"
 
 
 def record(folder: Path, **changes: Any) -> Recorded:
