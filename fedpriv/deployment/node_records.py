@@ -45,7 +45,7 @@ class NodeRecords:
         """
         table = _load(policy, bundle)
         marks = Marks.of(marks_of(map(data.canonical_text, table.texts), salt_of(ledger)))
-        return cls(table, recognise(ledger, marks, bundle.config.data.version))
+        return cls(table, recognise(ledger, marks, bundle.config.data.version, priced=False))
 
     def workplace(self, policy: RunPolicy, bundle: Bundle, client: int) -> Workplace:
         """The records with the model, as if the other clients had none; hidden states are kept on the disk.

@@ -66,7 +66,10 @@ def answer(parts: Parts, *, policy: Path, bundle: Path) -> Parts:
     Raises:
         FedprivError: why there is none, in a sentence that the server may read: it quotes no record.
     """
-    return Node.at(policy, bundle).answer(parts).to_parts()
+    _log.debug("code is loaded")
+    node = Node.at(policy, bundle)
+    _log.debug("bundle is accepted")
+    return node.answer(parts).to_parts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +159,18 @@ class Node:
             client = None if self.number == AUTHORITY else self._client(cohort)
             party: Party = client or cohort.authority(self.key, os.urandom)
             opened = _resume(party, file.load(), request)
+            _log.debug("state is resumed")
             signature, before = b"", party.sequence
             if request.upload is not None:
                 signature = self._prepare_upload(client, opened[_ROUND_BYTES:], request, request.upload)
             try:
                 messages = party.handle(request.message)
+                _log.debug("messages are made")
             finally:
                 # DE-6, also where a refusal is a step: a party that forgot its answer could give another.
                 if party.sequence > before or request.opens:
                     file.store(opened + party.save(), party.sequence)
+                    _log.debug("state is kept")
             return Answer(self.number, signature, tuple(messages))
 
     def _client(self, cohort: Cohort) -> AggregationClient:
@@ -184,10 +190,13 @@ class Node:
         self._check_context(context, upload)
         with open_account(self.policy, self.bundle, self.key) as account:
             signed = account.follow(upload.rows)
+            _log.debug("ledger is followed")
             work = account.records.workplace(self.policy, self.bundle, self.number)
+            _log.debug("model and records are loaded")
             account.reserve(
                 request.run.hex(), request.round, self.policy
             )  # DE-5: all that can be wrong was seen
+            _log.debug("round is reserved")
         party.set_vectors(self._vector(work, party, request.round, upload))
         return signed
 

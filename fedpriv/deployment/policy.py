@@ -13,6 +13,7 @@ from fedpriv.aggregation import Ckks
 from fedpriv.crypto import SigningKey
 from fedpriv.deployment.agreement import Agreement
 from fedpriv.errors import UnsafeParameters, UsageError
+from fedpriv.federation.planning.encrypted import flooding_slack
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.keystore import Roster, load_identity, load_roster, read_passphrase
 from fedpriv.keystore.settings_file import Fields, read_settings
@@ -52,6 +53,8 @@ class RunPolicy:
         anchors: folder of the sealed states' sequence numbers; default: beside them.
         passphrase_file: of the identity, where it has a passphrase.
         aggregators, trust: what is allowed of `AGGREGATORS` and of `TRUST`.
+        allow_semi_honest: that the sum protects only from a server that follows the protocol
+            (`Plan.server_follows`).
         allow_insecure_seed: for tests: noise that whoever knows the number can take off again.
     """
 
@@ -74,6 +77,7 @@ class RunPolicy:
     passphrase_file: Path | None = None
     aggregators: tuple[str, ...] = ("masked", "ckks")
     trust: tuple[str, ...] = ("local", "distributed")
+    allow_semi_honest: bool = False
     allow_insecure_seed: bool = False
 
     def __post_init__(self) -> None:
@@ -153,6 +157,12 @@ class RunPolicy:
                     f"{' and '.join(map(repr, allowed))}.",
                     hint=f"Plan it otherwise, or let the node's owner add it to {field}.",
                 )
+        if plan.server_follows and not self.allow_semi_honest:
+            raise UnsafeParameters(
+                "The planned sum protects only from a server that follows the protocol.",
+                hint="Plan the complete graph, or ckks.server = 'malicious'; or let the node's owner set "
+                "allow_semi_honest = true.",
+            )
         for what, count, least in (
             ("fewest survivors", plan.noise.min_survivors, self.min_survivors),
             ("number of colluders to withstand", plan.noise.max_colluders, self.max_colluders),
@@ -169,6 +179,8 @@ class RunPolicy:
                 f"this node allows {self.max_epsilon:g}.",
                 hint="Plan more noise or fewer rounds, or let the node's owner allow more.",
             )
+        if isinstance(plan.aggregator, Ckks):  # what the holders' answers tell beside the sum
+            flooding_slack(plan.aggregator.params, plan.rounds, epsilon=epsilon, delta=self.delta)
 
 
 def load_run_policy(path: str | os.PathLike[str]) -> RunPolicy:
@@ -210,6 +222,7 @@ def _policy(given: Fields) -> RunPolicy:
         passphrase_file=given.optional(given.path, "passphrase_file"),
         aggregators=given.words("aggregators", AGGREGATORS, ("masked", "ckks")),
         trust=given.words("trust", TRUST, ("local", "distributed")),
+        allow_semi_honest=given.flag("allow_semi_honest", False),
         allow_insecure_seed=given.flag("allow_insecure_seed", False),
     )
 

@@ -85,6 +85,12 @@ def _policy(policy: RunPolicy, fingerprint: str, made: bool) -> Iterator[_Paragr
         "any one client and the server open every update.",
         {"aggregators": policy.aggregators, "trust": policy.trust},
     )
+    if policy.allow_semi_honest:
+        yield (
+            "The planned sum protects only from a server that follows the protocol; without this line the "
+            "node takes no part.",
+            {"allow_semi_honest": True},
+        )
     if policy.allow_insecure_seed:
         yield (
             "INSECURE: the noise of this run follows from privacy.insecure_seed, and protects nothing.",

@@ -90,7 +90,7 @@ def read_plan(config: Config, subject: Subject, values: Mapping[str, Any]) -> Pl
         )
         noise = _noise(config, subject, one, grid, values["noise_multiplier"])
         plan = _plan(config, subject, one, grid, noise, priced=lambda *_: Costs.from_dict(values))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise IntegrityError(f"The written plan is none: {error}.") from None
     if json.loads(json.dumps(plan.to_dict())) != values:
         raise IntegrityError(

@@ -152,6 +152,17 @@ class Plan:
         return "complete" if self.aggregator.params.complete else "sparse"
 
     @property
+    def server_follows(self) -> bool:
+        """Whether the sum protects only from a server that follows the protocol.
+
+        On a sparse graph one that lies to its clients can open sums over fewer of them, with less noise
+        (protocols/secagg/spec.md, section 8); so can it where the holders of a key open what it says is the
+        sum (protocols/ckks/spec.md, section 7).
+        """
+        aggregator = self.aggregator
+        return self.graph == "sparse" or (isinstance(aggregator, Ckks) and not aggregator.params.malicious)
+
+    @property
     def prepares(self) -> bool:
         """Whether a round makes keys for the next: cohorts that take turns and sparse graphs cannot."""
         return self.bands is None and self.graph == "complete"

@@ -54,11 +54,7 @@ def guarantee(plan: Plan) -> str:
 def _server(plan: Plan) -> str:
     """The server and who may be with it, where the sum alone has enough noise."""
     aggregator = plan.aggregator
-    # On a sparse graph a server that lies to its clients can open sums over fewer of them, with less noise
-    # (protocols/secagg/spec.md, section 8), so nothing is promised against it; nor where the holders of a key
-    # open what it says is the sum (protocols/ckks/spec.md, section 7).
-    lying = plan.graph == "sparse" or (isinstance(aggregator, Ckks) and not aggregator.params.malicious)
-    server = "the server (if it follows the protocol)" if lying else "the server"
+    server = "the server (if it follows the protocol)" if plan.server_follows else "the server"
     server += together_with(plan.noise.max_colluders)
     if not isinstance(aggregator, Ckks):
         return server

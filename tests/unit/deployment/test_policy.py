@@ -172,6 +172,7 @@ def test_a_plan_below_the_owner_s_floors_is_refused(
         ({"aggregator": "plain"}, "aggregator is 'plain'; this node allows 'masked' and 'ckks'"),
         ({"trust": "central"}, "trust is 'central'"),
         ({"aggregator": "ckks", "ckks": {"mode": "shared-key"}}, "aggregator is 'shared-key'"),
+        ({"aggregator": "ckks", "ckks": {"server": "semi-honest"}}, "a server that follows the protocol"),
     ],
 )
 def test_what_hides_nothing_is_refused_unless_the_owner_says_so(
@@ -181,8 +182,29 @@ def test_what_hides_nothing_is_refused_unless_the_owner_says_so(
     agreement = agreed(config)
     plan = plan_of(config, agreement.subject(config))
     with pytest.raises(UnsafeParameters, match=message):
-        policy.check_agreement(agreement, roster_of(5), plan)
+        replace(policy, authority=agreement.authority).check_agreement(agreement, roster_of(5), plan)
     willing = replace(
-        policy, aggregators=(way_of_summing(plan),), trust=(plan.trust,), allow_insecure_seed=True
+        policy,
+        aggregators=(way_of_summing(plan),),
+        trust=(plan.trust,),
+        authority=agreement.authority,
+        allow_semi_honest=True,
+        allow_insecure_seed=True,
     )
     willing.check_agreement(agreement, roster_of(5), plan)
+
+
+def test_answers_of_a_committee_that_tell_too_much_at_the_owner_s_delta_are_refused(
+    policy: RunPolicy, tmp_path: Path
+) -> None:
+    config = small_config(
+        tmp_path,
+        privacy__noise_multiplier=3.0,
+        aggregator="ckks",
+        ckks={"mode": "threshold", "statistical_bits": 20},
+    )
+    agreement = agreed(config)
+    plan = plan_of(config, agreement.subject(config))
+    policy.check_agreement(agreement, roster_of(5), plan)
+    with pytest.raises(UnsafeParameters, match="the key's holders would add"):
+        replace(policy, delta=1e-5).check_agreement(agreement, roster_of(5), plan)
