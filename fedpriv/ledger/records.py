@@ -61,7 +61,7 @@ class Recognised:
         marks: of the records.
         version: what their owner calls this version of the data, ``None`` where there is one only.
         named: whether the owner gave the name, so that it is not computed.
-        spent: what the data set has lost; ``None`` where the ledger does not know it.
+        spent: what the data set has lost; ``None`` where the ledger does not know it, or nobody asked.
         name: what the ledger calls it, for people; ``None`` where the ledger does not know it.
         shared: how many of the records it has already.
         others: other data sets of the ledger that have some of them.
@@ -115,7 +115,12 @@ def first_seen(marks: Marks, salt: bytes, version: str | None = None) -> Recogni
 
 
 def recognise(
-    ledger: Ledger, marks: Marks, version: str | None = None, *, dataset: str | None = None
+    ledger: Ledger,
+    marks: Marks,
+    version: str | None = None,
+    *,
+    dataset: str | None = None,
+    priced: bool = True,
 ) -> Recognised:
     """Find the data set that records belong to; nothing is written.
 
@@ -124,6 +129,7 @@ def recognise(
         marks: of the records, under the ledger's salt (`salt_of`).
         version: the owner's name for this version of the data, which has a budget of its own.
         dataset: a name that the owner gives the data set.
+        priced: whether to say what the data set has lost, which takes seconds.
 
     Raises:
         UsageError: the records belong to several data sets, or to another one than ``dataset``, or too few
@@ -131,11 +137,17 @@ def recognise(
         IntegrityError: the marks of a data set are missing or not as they were written.
     """
     _checked(version)
-    return _among(ledger, all_known(ledger), marks, version, dataset)
+    return _among(ledger, all_known(ledger), marks, version, dataset, priced=priced)
 
 
 def _among(
-    ledger: Ledger, known_sets: Sequence[Known], marks: Marks, version: str | None, dataset: str | None
+    ledger: Ledger,
+    known_sets: Sequence[Known],
+    marks: Marks,
+    version: str | None,
+    dataset: str | None,
+    *,
+    priced: bool,
 ) -> Recognised:
     """What `recognise` says, given the data sets whose records the ledger knows."""
     compared = [(known, known.marks.overlap(marks)) for known in known_sets]
@@ -157,7 +169,7 @@ def _among(
         marks=marks,
         version=version or next((known.version for known, _ in compared if known.dataset == chosen), None),
         named=dataset is not None,
-        spent=None if budget is None else ledger.spent(chosen),
+        spent=ledger.spent(chosen) if budget is not None and priced else None,
         name=None if budget is None else budget.name,
         shared=sum(overlap.shared for known, overlap in compared if known.dataset == chosen),
         others=tuple(
@@ -186,7 +198,7 @@ def remember(ledger: Ledger, found: Recognised) -> Iterator[dict[str, object]]:
     folder = MarksFolder(ledger.path)
     with folder.locked():
         known_sets, named_by_owner = all_known(ledger), found.dataset if found.named else None
-        now = _among(ledger, known_sets, found.marks, found.version, named_by_owner)
+        now = _among(ledger, known_sets, found.marks, found.version, named_by_owner, priced=False)
         if now.dataset != found.dataset:
             raise UsageError(
                 "The records became part of another data set of the ledger while this run was prepared.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from fedpriv.federation.removal import noise_share
 from fedpriv.federation.work.local_work import LocalWork
 
 __all__ = ["client_vector"]
+
+_log = logging.getLogger(__name__)
 
 
 def client_vector(
@@ -36,7 +39,9 @@ def client_vector(
     """
     noise = plan.noise
     total = local.contribution(round_, client, parameters)
+    _log.debug("work is done")
     if noise.share_variance and not local.noisy:
         words = entropy.stream("noise", round_, client).words
         total += noise_share(noise, level_secrets(), words)
+        _log.debug("noise is added")
     return plan.grid.to_residues(total)

@@ -1,0 +1,1 @@
+"""Federated averaging of the same training as the deployment's own app, with nothing secret about it."""
