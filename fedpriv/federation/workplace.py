@@ -247,20 +247,13 @@ def assemble(
     from fedpriv import peft, training
 
     options = config.model
+    spec = config.peft.spec(config.run.seed)
     network, tokenizer = training.load_classifier(
         model or _model_place(config),
         label_names=dataset.train.label_names,
-        max_length=options.max_length,
+        max_length=options.max_length + spec.positions,  # virtual tokens take positions, too
         revision=options.revision,
         pooling=options.pooling,
-        seed=config.run.seed,
-    )
-    spec = peft.PeftSpec(
-        method=config.peft.method,
-        rank=config.peft.rank,
-        alpha=config.peft.alpha,
-        target_modules=config.peft.target_modules,
-        layers=config.peft.layers,
         seed=config.run.seed,
     )
     network = peft.attach(network, spec)

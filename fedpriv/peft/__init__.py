@@ -7,20 +7,36 @@ from __future__ import annotations
 
 from fedpriv.peft.artifact import AdapterRecord, digest_of, load, read, save
 from fedpriv.peft.manifest import Entry, Manifest
-from fedpriv.peft.methods import METHODS, Method, PeftSpec, attach, head_modules
+from fedpriv.peft.methods import (
+    METHODS,
+    NEVER_EXACT,
+    NOT_YET,
+    Method,
+    MethodName,
+    PeftSpec,
+    attach,
+    head_modules,
+    method_called,
+    parameters_sent,
+)
 from fedpriv.peft.public_init import uniform
 
 __all__ = [
     "METHODS",
+    "NEVER_EXACT",
+    "NOT_YET",
     "AdapterRecord",
     "Entry",
     "Manifest",
     "Method",
+    "MethodName",
     "PeftSpec",
     "attach",
     "digest_of",
     "head_modules",
     "load",
+    "method_called",
+    "parameters_sent",
     "read",
     "save",
     "uniform",

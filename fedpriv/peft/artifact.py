@@ -1,7 +1,7 @@
 """The saved result: trained parameters beside a record of what they belong to.
 
-The two LoRA methods write what ``PeftModel.from_pretrained`` reads; bitfit and head write a state-dict.  The
-formats stand in ``protocols/peft/artifact.md``.
+The methods of the ``peft`` library write what ``PeftModel.from_pretrained`` reads, the others a state-dict.
+The formats stand in ``protocols/peft/artifact.md``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ class AdapterRecord:
         """The documented form."""
         return {
             "format": FORMAT,
-            "spec": asdict(self.spec),
+            "spec": self.spec.to_dict(),
             "manifest": self.manifest.to_dict(),
             "manifest_digest": self.manifest.digest(),
             "base_model": self.base_model,
@@ -91,9 +91,9 @@ def save(
     record = AdapterRecord(
         spec, manifest, portable_id(base_model), tuple(labels), pooling, revision, max_length
     )
-    if spec.is_lora:
+    if spec.kind.stored != "state":
         _save_peft(model, folder, record.base_model)
-    else:
+    if spec.kind.stored != "peft":
         from safetensors.torch import save_file
 
         tensors = {
@@ -113,11 +113,8 @@ def read(directory: str | Path) -> AdapterRecord:
     path = Path(directory) / RECORD
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        spec = dict(value["spec"])
-        for key in ("target_modules", "layers"):
-            spec[key] = None if spec[key] is None else tuple(spec[key])
         record = AdapterRecord(
-            PeftSpec(**spec),
+            PeftSpec.from_dict(dict(value["spec"])),
             Manifest.from_dict(value["manifest"]),
             labels=tuple(value["labels"]),
             **{key: value[key] for key in ("base_model", "pooling", "revision", "max_length")},
@@ -148,21 +145,21 @@ def load(model: nn.Module, directory: str | Path) -> nn.Module:
         raise UsageError(
             "the adapter belongs to another base model", hint=f"load {record.base_model!r} as base"
         )
-    path = Path(directory) / (_PEFT_STATE if record.spec.is_lora else STATE)
+    by_peft = record.spec.kind.stored == "peft"
+    path = Path(directory) / (_PEFT_STATE if by_peft else STATE)
     try:
         tensors = load_file(str(path))
     except (OSError, SafetensorError):
         raise IntegrityError(f"{path} is missing or damaged") from None
-    if record.spec.is_lora:
+    if by_peft:
         import peft
 
-        outcome = peft.set_peft_model_state_dict(adapted, tensors)
-        complete = not outcome.unexpected_keys and not any(
-            ".lora_" in key or ".modules_to_save." in key for key in outcome.missing_keys
-        )
+        wanted = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        complete = _shapes(tensors) == _shapes(wanted)
+        if complete:
+            peft.set_peft_model_state_dict(adapted, tensors)
     else:
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        complete = shapes == {entry.name: entry.shape for entry in record.manifest.entries}
+        complete = _shapes(tensors) == {entry.name: entry.shape for entry in record.manifest.entries}
         if complete:
             adapted.load_state_dict(tensors, strict=False)
     if not complete:
@@ -196,6 +193,10 @@ def portable_id(base_model: str) -> str:
     """
     path = PurePath(base_model)
     return path.name if path.is_absolute() or base_model.startswith("~") else base_model
+
+
+def _shapes(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _save_peft(model: Any, folder: Path, base_model: str) -> None:

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 _DOMAIN = b"fedpriv/peft/init/1"
 
@@ -43,3 +47,42 @@ def uniform(seed: int, name: str, shape: tuple[int, ...], bound: float) -> NDArr
     bits = np.frombuffer(stream, dtype="<u4") >> np.uint32(8)
     values = bound * ((2.0 * bits + 1.0 - 2.0**24) / 2.0**24)
     return values.reshape(shape).astype(np.float32)
+
+
+def start_uniform(parameter: torch.Tensor, seed: int, name: str, bound: float) -> None:
+    """Write :func:`uniform` values into a parameter, whatever its dtype."""
+    import torch
+
+    parameter.data.copy_(torch.from_numpy(uniform(seed, name, tuple(parameter.shape), bound)))
+
+
+def orthonormal(seed: int, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Rows of :func:`uniform` values, made orthonormal one after the other; shape ``(r, d)``, r at most d.
+
+    Gram and Schmidt's way in float64, each row twice, so that rounding leaves nothing; sums run from left to
+    right, because a library's matrix product adds in an order of its own, and the last places of the result
+    would differ between machines.
+
+    >>> q = orthonormal(7, "encoder.layer.0.query.A", (3, 8)).astype(float)
+    >>> bool(abs(q @ q.T - np.eye(3)).max() < 1e-7)
+    True
+
+    Raises ``UsageError`` where there are more rows than a row is long, or the seed does not fit 64 bits.
+    """
+    rank, width = shape
+    if rank > width:
+        raise UsageError(
+            f"a rank of {rank} is larger than the side of a weight, {width}", hint="choose a smaller rank"
+        )
+    rows = uniform(seed, name, shape, 1.0).astype(np.float64)
+    for index in range(rank):
+        for _ in range(2):
+            for earlier in rows[:index]:
+                rows[index] -= _dot(rows[index], earlier) * earlier
+            rows[index] /= math.sqrt(_dot(rows[index], rows[index]))
+    return rows.astype(np.float32)
+
+
+def _dot(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """The inner product, added from left to right."""
+    return float(np.cumsum(left * right)[-1])

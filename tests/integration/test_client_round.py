@@ -18,9 +18,9 @@ from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import UsageError
 from fedpriv.federation.config import Config
+from fedpriv.federation.outcome import RoundOutcome
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.outcome import RoundOutcome
 from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.work.client_work import ClientWork
 from fedpriv.federation.work.local_work import learner, local_work

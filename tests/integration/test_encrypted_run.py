@@ -13,8 +13,8 @@ from parties.small_run import small_config
 
 from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
-from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.outcome import RoundLost, RoundOutcome
+from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.run import run
 from fedpriv.federation.workplace import Workplace, prepare

@@ -1,4 +1,4 @@
-"""Nodes without a network: each message is answered by a party that is made anew from what lies on its disk."""
+"""Nodes without a network: each message is answered by a party made anew from what lies on its disk."""
 
 from __future__ import annotations
 

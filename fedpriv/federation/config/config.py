@@ -72,6 +72,7 @@ class Config(Table):
             unit=self.unit,
             trust=self.trust,
             aggregator=self.aggregator,
+            peft=self.peft,
             privacy=self.privacy,
             local=self.local,
             data=self.data,

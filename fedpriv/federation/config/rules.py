@@ -7,7 +7,8 @@ from typing import Literal
 from fedpriv import dp
 from fedpriv.errors import ConfigError, UnsafeParameters
 from fedpriv.federation.config.ckks_rules import check_ckks, committee
-from fedpriv.federation.config.tables import Ckks, Data, Local, Partition, Privacy, SecAgg
+from fedpriv.federation.config.peft_rules import check_peft
+from fedpriv.federation.config.tables import Ckks, Data, Local, Partition, Peft, Privacy, SecAgg
 
 __all__ = ["FEWEST_CLIENTS", "Work", "cross_check", "kind_of_work", "least_survivors"]
 
@@ -26,6 +27,7 @@ def cross_check(
     unit: str,
     trust: str,
     aggregator: str,
+    peft: Peft,
     privacy: Privacy,
     local: Local,
     data: Data,
@@ -35,6 +37,7 @@ def cross_check(
 ) -> None:
     """What two keys get wrong together, and what this version does not offer."""
     work = kind_of_work(unit, trust, local)
+    check_peft(peft)
     _check_epsilon(privacy)
     _check_local(work, local)
     _check_mechanism(unit, trust, privacy)

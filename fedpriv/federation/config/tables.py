@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fedpriv.federation.config.peft_rules import with_own_defaults
+from fedpriv.peft import MethodName, PeftSpec
 
 __all__ = [
     "AdaptiveClipping",
@@ -71,22 +74,55 @@ class Model(Table):
 class Peft(Table):
     """``[peft]``: which parameters are trained and sent."""
 
-    method: Literal["lora", "ffa-lora", "bitfit", "head"] = Field(
+    method: MethodName = Field(
         default="ffa-lora",
         description="ffa-lora freezes one half of LoRA, so that noise is not multiplied by noise",
     )
-    rank: int = Field(default=8, ge=1, le=4096, description="rank of the LoRA update")
+    rank: int = Field(default=8, ge=1, le=4096, description="lora, ffa-lora, fed-sb: rank of the update")
     alpha: _Positive = Field(
-        default=16.0, description="LoRA's scale: the update is multiplied by alpha / rank"
+        default=16.0, description="their scale: the update is multiplied by alpha / rank"
     )
     target_modules: _Names | None = Field(
         default=None,
-        description="names of the layers that carry LoRA; default: the model's attention query and value",
+        description="lora, ffa-lora, fed-sb, ia3: names of the layers that carry them; default: the model's "
+        "attention query and value, for ia3 key, value and feed-forward output",
     )
     layers: _Indices | None = Field(
         default=None,
         description="indices of the blocks that are trained, negative ones from the top; default: all",
     )
+    placement: Literal["pfeiffer", "houlsby"] | None = Field(
+        default=None,
+        description="adapter: behind each block's feed-forward part (pfeiffer, the default), or behind its "
+        "attention as well (houlsby)",
+    )
+    bottleneck: int | None = Field(
+        default=None, ge=1, le=65_536, description="adapter: its width inside; default: 16"
+    )
+    virtual_tokens: int | None = Field(
+        default=None, ge=1, le=4096, description="prompt, prefix, p-tuning: positions trained; default: 10"
+    )
+    encoder_width: int | None = Field(
+        default=None, ge=1, le=65_536, description="p-tuning: width of its network; default: 64"
+    )
+    feedforward_modules: _Names | None = Field(
+        default=None,
+        description="ia3: those of target_modules whose input is scaled, in place of their output",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_defaults(cls, values: Any) -> Any:
+        """What the method takes and is not given is written out."""
+        return with_own_defaults(values, cls.model_fields["method"].default)
+
+    def spec(self, seed: int) -> PeftSpec:
+        """What is trained, its first weights drawn from this public seed.
+
+        Raises:
+            UsageError: an option is not the method's.
+        """
+        return PeftSpec(**self.model_dump(), seed=seed)
 
 
 class TestData(Table):

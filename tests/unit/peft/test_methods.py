@@ -145,7 +145,7 @@ def test_a_model_without_a_head_is_refused(tiny):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"method": "prompt"},
+        {"method": "prompting"},
         {"method": "lora", "rank": 0},
         {"method": "lora", "alpha": -1.0},
         {"method": "lora", "seed": -1},

@@ -9,6 +9,7 @@ import pytest
 
 from fedpriv.errors import UsageError
 from fedpriv.peft import uniform
+from fedpriv.peft.public_init import orthonormal
 
 
 def test_the_values_of_the_specification():
@@ -43,3 +44,39 @@ def test_name_and_seed_change_everything():
 def test_seeds_and_bounds_out_of_range_are_refused(seed, bound):
     with pytest.raises(UsageError):
         uniform(seed, "w", (2,), bound)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (4, 32), (16, 16)])
+def test_bases_are_orthonormal(shape):
+    rows = orthonormal(3, "w", shape).astype(np.float64)
+    # Rounding each coordinate to single precision leaves a few 1e-8.
+    np.testing.assert_allclose(rows @ rows.T, np.eye(shape[0]), atol=2e-7)
+
+
+def test_a_pinned_basis_for_other_implementations():
+    assert orthonormal(0, "a", (2, 3)).tobytes().hex() == "087c973d00016dbf62cebdbeb81278bf62c7ac3c4bec7bbe"
+
+
+def test_a_basis_follows_from_the_text_of_the_specification():
+    """Written once more with plain numbers, added from left to right."""
+    rows = [[float(x) for x in row] for row in uniform(9, "b", (3, 7), 1.0)]
+
+    def dot(left, right):
+        total = 0.0
+        for one, other in zip(left, right, strict=True):
+            total += one * other
+        return total
+
+    for index in range(3):
+        for _ in range(2):
+            for earlier in rows[:index]:
+                factor = dot(rows[index], earlier)
+                rows[index] = [x - factor * y for x, y in zip(rows[index], earlier, strict=True)]
+            length = dot(rows[index], rows[index]) ** 0.5
+            rows[index] = [x / length for x in rows[index]]
+    assert orthonormal(9, "b", (3, 7)).tobytes() == np.array(rows, dtype=np.float32).tobytes()
+
+
+def test_more_orthonormal_rows_than_a_row_is_long_are_refused():
+    with pytest.raises(UsageError, match="larger than the side"):
+        orthonormal(0, "a", (4, 3))

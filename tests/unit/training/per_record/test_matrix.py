@@ -25,6 +25,8 @@ from torch import nn
 from torch.nn import functional
 
 from fedpriv.errors import UnsafeParameters
+from fedpriv.peft import Manifest, PeftSpec, attach
+from fedpriv.training.frozen import FrozenWeights
 from fedpriv.training.per_record import CLIPPINGS, PerRecordGradients
 
 RECORDS = 7
@@ -105,6 +107,60 @@ def test_a_method_that_hides_the_padding_from_its_head_is_refused(family, method
     engine = PerRecordGradients(model_of(family, method), losses)
     with pytest.raises(UnsafeParameters, match="how far it is padded"):
         engine.clipped_sum(batch_of(family, RECORDS), clip=1.0)
+
+
+RUN_FAMILIES = ("bert", "roberta", "distilbert", "gpt2-classes")
+RUN_METHODS = {
+    "fed-sb": PeftSpec("fed-sb", rank=4),
+    "pfeiffer": PeftSpec("adapter", bottleneck=4),
+    "houlsby": PeftSpec("adapter", placement="houlsby", bottleneck=4),
+    "ia3": PeftSpec("ia3"),
+    "prompt": PeftSpec("prompt", virtual_tokens=3),
+    "prefix": PeftSpec("prefix", virtual_tokens=3),
+    "p-tuning": PeftSpec("p-tuning", virtual_tokens=3, encoder_width=16),
+    "full": PeftSpec("full"),
+}
+# DistilBERT takes no keys and values from outside.
+RUN_CELLS = [
+    (family, method)
+    for family in RUN_FAMILIES
+    for method in RUN_METHODS
+    if (family, method) != ("distilbert", "prefix") and (family, method) not in PADDING_MATTERS
+]
+FAST_RUN_CELLS = {("bert", method) for method in RUN_METHODS} | {("gpt2-classes", "fed-sb")}
+
+
+def run_model(family: str, method: str) -> nn.Module:
+    """A classifier as a run trains it, away from where its method starts."""
+    torch.manual_seed(0)
+    model = attach(FAMILIES[family].build(), RUN_METHODS[method]).eval()
+    away_from_zero(model)
+    return model
+
+
+def check_run_method(family: str, method: str) -> None:
+    model = run_model(family, method)
+    frozen = FrozenWeights.of(model, Manifest.of(model))
+    check(model, family)
+    frozen.verify(model)
+
+
+@pytest.mark.parametrize(("family", "method"), sorted(FAST_RUN_CELLS))
+def test_the_methods_of_a_run_are_those_of_a_loop_and_move_nothing_frozen(family, method):
+    check_run_method(family, method)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "method"), [cell for cell in RUN_CELLS if cell not in FAST_RUN_CELLS])
+def test_the_methods_of_a_run_are_those_of_a_loop_for_the_other_families(family, method):
+    check_run_method(family, method)
+
+
+@pytest.mark.parametrize("method", ["prompt", "p-tuning"])
+def test_a_run_with_a_prompt_before_a_decoder_s_own_head_is_refused(method):
+    engine = PerRecordGradients(run_model("gpt2-classes", method), losses)
+    with pytest.raises(UnsafeParameters, match="how far it is padded"):
+        engine.clipped_sum(batch_of("gpt2-classes", RECORDS), clip=1.0)
 
 
 def test_ffa_lora_trains_b_alone():

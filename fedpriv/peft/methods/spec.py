@@ -1,0 +1,138 @@
+"""What is trained, in numbers and names."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from fedpriv.errors import UsageError
+from fedpriv.peft.methods.adapter import PLACEMENTS
+from fedpriv.peft.methods.method import Method
+from fedpriv.peft.methods.registry import MethodName, method_called
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_LISTS: Final = ("target_modules", "layers", "feedforward_modules")
+_COUNTS: Final = ("rank", "bottleneck", "virtual_tokens", "encoder_width")
+
+
+@dataclass(frozen=True, slots=True)
+class PeftSpec:
+    """What is trained: a method and its options; an option left out is the method's own default.
+
+    Attributes:
+        method: one of ``METHODS``.
+        rank, alpha: of the low-rank methods.
+        target_modules: ends of module names, or ``("all-linear",)`` for low-rank methods; ``None`` takes what
+            the ``peft`` library uses for the model's family.
+        layers: hidden layers that carry the method, counted from 0, or from the top with negative numbers
+            (``(-3, -2, -1)``: the top three); ``None``: all.
+        seed: public; every weight that does not start at zero or one is drawn from it.
+        placement, bottleneck: of ``adapter``: ``pfeiffer`` or ``houlsby``, and the width inside.
+        virtual_tokens: of ``prompt``, ``prefix`` and ``p-tuning``: how many positions are trained.
+        encoder_width: of ``p-tuning``: the width of its network.
+        feedforward_modules: of ``ia3``: those of ``target_modules`` whose input is scaled, not their output.
+
+    >>> PeftSpec("ffa-lora", rank=4, layers=(-2, -1)).scaling
+    4.0
+    >>> PeftSpec("adapter").bottleneck, PeftSpec("head").bottleneck
+    (16, None)
+
+    Raises ``UsageError`` on a value out of range or an option that the method does not have.
+    """
+
+    method: MethodName
+    rank: int = 8
+    alpha: float = 16.0
+    target_modules: tuple[str, ...] | None = None
+    layers: tuple[int, ...] | None = None
+    seed: int = 0
+    placement: Literal["pfeiffer", "houlsby"] | None = None
+    bottleneck: int | None = None
+    virtual_tokens: int | None = None
+    encoder_width: int | None = None
+    feedforward_modules: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        kind = self.kind
+        foreign = self.foreign()
+        if foreign:
+            raise UsageError(
+                f"{self.method} has no option {foreign[0]}",
+                hint=f"its options are: {', '.join(kind.options)}" if kind.options else "it has none",
+            )
+        for option, default in kind.options.items():
+            if getattr(self, option) is None:
+                object.__setattr__(self, option, default)
+        for option in _COUNTS:
+            count = getattr(self, option)
+            if count is not None and count < 1:
+                raise UsageError(f"{option} must be at least 1, not {count}")
+        for option in _LISTS:
+            if getattr(self, option) == ():
+                raise UsageError(f"{option} is empty", hint="leave it out, or list something")
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise UsageError(f"LoRA's alpha must be positive, not {self.alpha}")
+        if self.placement not in (None, *PLACEMENTS):
+            raise UsageError(
+                f"{self.placement!r} is not a placement", hint=f"choose {' or '.join(PLACEMENTS)}"
+            )
+        if not 0 <= self.seed < 2**64:
+            raise UsageError(f"the public seed must be between 0 and 2**64 - 1, not {self.seed}")
+
+    @property
+    def kind(self) -> Method:
+        """The method itself; ``UsageError`` where there is none of that name."""
+        return method_called(self.method)
+
+    @property
+    def scaling(self) -> float:
+        """The factor ``alpha / rank`` before ``B A``."""
+        return self.alpha / self.rank
+
+    @property
+    def positions(self) -> int:
+        """How many of a model's positions stand before each text; the text must fit into the others."""
+        return self.virtual_tokens or 0
+
+    def foreign(self) -> list[str]:
+        """Options that are set, other than to their defaults, and that the method does not have."""
+        return [
+            field.name
+            for field in fields(self)
+            if field.name not in ("method", "seed", *self.kind.options)
+            and getattr(self, field.name) != field.default
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form of ``protocols/peft/artifact.md``: what came after the first methods stands there only
+        where a method has it."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        later = ("placement", "bottleneck", "virtual_tokens", "encoder_width", "feedforward_modules")
+        return {key: value for key, value in values.items() if key not in later or value is not None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PeftSpec:
+        """The inverse; ``TypeError`` on an unknown key, ``UsageError`` on a value that is refused."""
+        lists = {key: tuple(values[key]) for key in _LISTS if values.get(key) is not None}
+        return cls(**{**values, **lists})
+
+
+def attach(model: nn.Module, spec: PeftSpec) -> nn.Module:
+    """The model with exactly the parameters of ``spec`` trainable; the model given is changed in place.
+
+    For the methods of the ``peft`` library the result is a ``peft.PeftModel`` around it, with the head among
+    ``modules_to_save``; for the others it is the model itself.  All that does not start at zero or one comes
+    from the public seed.  The process's random state is left as it was.
+
+    Raises ``UsageError`` where the model has no head, no such module or layer, no place for the method, or an
+    adapter already.
+    """
+    return spec.kind.attach(model, spec)
+
+
+def parameters_sent(model: nn.Module, spec: PeftSpec) -> int:
+    """How many numbers a client sends for this base model, which stays as it is; errors as ``attach``."""
+    return spec.kind.parameters(model, spec)
