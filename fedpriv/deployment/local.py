@@ -125,6 +125,7 @@ class LocalDeployment:
         Raises:
             UsageError: Flower does not take the app.
         """
+        self._processes.end("run")  # the log of one that was cut off
         config = f'server="{self._folder / "server"}"'
         started = self._flwr("run", str(self._folder / "app"), _CONNECTION, "--run-config", config)
         self._run = int(str(started["run-id"]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedpriv.crypto import SigningKey, canonical_json, frame, strict_json, verify
 from fedpriv.deployment.transport import Parts, Value
-from fedpriv.errors import DecodeError, IntegrityError
+from fedpriv.errors import DecodeError, FedprivError, IntegrityError
 from fedpriv.ledger.bundle import read_row
 from fedpriv.ledger.rows import Row
 
@@ -146,6 +148,21 @@ class Refusal:
     error: str
     text: str
     hint: str
+
+    @classmethod
+    def of(cls, error: FedprivError, home: Path) -> Refusal:
+        """What the server is told of an error: its words, without where the node's files lie (DE-8).
+
+        Args:
+            error: of the run.
+            home: the node's own folder.
+        """
+        place = f"{home.absolute()}{os.sep}"
+        return cls(type(error).__name__, str(error).replace(place, ""), error.hint.replace(place, ""))
+
+    def to_parts(self) -> Parts:
+        """As parts."""
+        return Parts({"error": self.error, "text": self.text, "hint": self.hint})
 
     def __str__(self) -> str:
         return self.text or "Its app failed; the node's log says why."

@@ -78,15 +78,15 @@ class Nodes:
             TooFewParties: fewer than ``least`` take part; what the others said follows.
         """
         end = time.monotonic() + self.settings.start_timeout
-        patience = self.settings.training_timeout if begins else self.settings.timeout
+        patience = self.settings.start_timeout if begins else self.settings.timeout
         while not self._all_said(wanted, least):
             late, there = time.monotonic() > end, self.transport.nodes()
             with self._lock:
                 strangers = there - set(self._node_of.values()) - self._silent - self._asked_again
             if strangers and (late or len(there) >= wanted):  # together: each works while the others do
                 self._ask_who(strangers, rows, patience, begins=begins)
-            elif late:
-                break
+            elif late or (len(there) >= wanted and len(self.parties) >= least):
+                break  # all that are there were asked
             else:
                 time.sleep(_POLL_SECONDS)
         if len(self.parties) < least:

@@ -88,6 +88,14 @@ class Processes:
         if process.poll() is None:
             os.killpg(process.pid, signal_)
 
+    def end(self, name: str) -> None:
+        """Kill a process, if it was ever started, and wait until it is gone."""
+        process = self._processes.pop(name, None)
+        if process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
     def restart(self, name: str) -> None:
         """Start a process again as it was, once it has ended.
 

@@ -45,15 +45,20 @@ def client_app(folder: Path) -> ClientApp:
 
 
 def _answer(message: Message, node_config: Mapping[str, Any], folder: Path) -> Parts:
+    from fedpriv.deployment.messages import Refusal
+
+    home = Path()
     try:
         asked = parts_of(message)
         from fedpriv.deployment.party import answer
         from fedpriv.flower.node_policy import policy_path
 
-        return answer(asked, policy=policy_path(node_config), bundle=folder)
+        policy = policy_path(node_config)
+        home = policy.parent
+        return answer(asked, policy=policy, bundle=folder)
     except FedprivError as error:
         _log.error("%s %s", error, error.hint)
-        return Parts({"error": type(error).__name__, "text": str(error), "hint": error.hint})
+        return Refusal.of(error, home).to_parts()
     except Exception:
         _log.exception("The message could not be answered.")
-        return Parts({"error": "failed", "text": "", "hint": ""})
+        return Refusal("failed", "", "").to_parts()

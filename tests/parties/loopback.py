@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fedpriv.deployment.messages import Refusal
 from fedpriv.deployment.party import answer
 from fedpriv.deployment.transport import Lost, Parts
 from fedpriv.errors import FedprivError
@@ -47,4 +48,4 @@ class Loopback:
         try:
             return answer(parts, policy=policy, bundle=self.folder / "app" / "fedpriv_run")
         except FedprivError as error:
-            return Parts({"error": type(error).__name__, "text": str(error), "hint": error.hint})
+            return Refusal.of(error, policy.parent).to_parts()

@@ -52,6 +52,14 @@ def test_an_exception_in_training_that_quotes_records_does_not_reach_the_server(
     assert "film" in caplog.text  # it was such an exception, and the node's owner can read it
 
 
+def test_where_a_node_s_files_lie_is_not_told(run: Recorded, tmp_path: Path) -> None:
+    moment = run.at("upload 1", tmp_path / "node")
+    (moment.folder / "roster.toml").unlink()
+    refusal = told(moment)
+    assert "roster.toml" in refusal.text
+    assert str(tmp_path) not in refusal.text + refusal.hint
+
+
 def test_the_run_s_own_errors_are_told_in_their_words(run: Recorded, tmp_path: Path) -> None:
     moment = run.at("upload 1", tmp_path / "node")
     other = Parts({**moment.parts.values, "agreement": bytes(32)}, moment.parts.blobs)
