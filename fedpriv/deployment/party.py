@@ -193,9 +193,8 @@ class Node:
             _log.debug("ledger is followed")
             work = account.records.workplace(self.policy, self.bundle, self.number)
             _log.debug("model and records are loaded")
-            account.reserve(
-                request.run.hex(), request.round, self.policy
-            )  # DE-5: all that can be wrong was seen
+            # DE-5: by now all that can be wrong was seen.
+            account.reserve(request.run.hex(), request.round, self.policy)
             _log.debug("round is reserved")
         party.set_vectors(self._vector(work, party, request.round, upload))
         return signed

@@ -153,7 +153,7 @@ class _Drive:
         for place in self.opened.server.asked:
             party = cohort.client_at(place)
             left = self.gone.get(party)
-            if left is not None and stages.index(left) <= stages.index(self.stage):
+            if left == REFUSED or (left is not None and stages.index(left) <= stages.index(self.stage)):
                 continue
             yield (
                 party,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,17 @@ from parties.loopback import Loopback, Reaches
 from parties.recorded_run import STAGES, own_rows
 from parties.small_run import small_config
 
+from fedpriv import dp
+from fedpriv.deployment.bundle import Bundle
 from fedpriv.deployment.files import write_deployment
 from fedpriv.deployment.serve import serve
 from fedpriv.deployment.transport import Lost, Parts
-from fedpriv.errors import TooFewParties
+from fedpriv.errors import BudgetExceeded, TooFewParties
 from fedpriv.federation.observer import RunResult
 from fedpriv.federation.run import run
-from fedpriv.ledger.home import open_ledger
+from fedpriv.keystore import load_identity
+from fedpriv.ledger import Ledger
+from fedpriv.ledger.home import now, open_ledger
 from fedpriv.report import verify
 
 pytestmark = pytest.mark.slow
@@ -259,18 +264,40 @@ def test_a_server_that_dies_at_an_exchange_goes_on_when_it_is_started_again(
     assert verify(deployed.run_dir).failures == ()
 
 
-def test_a_client_whose_own_cap_is_used_up_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
-    """Its owner lowers the cap of its ledger, not its policy, once the run has begun."""
+def use_up(node: Path, event: dp.Event) -> None:
+    """Spend what a client's own budget has left, in runs of its own: in large steps, then in the run's."""
+    key = load_identity(node / "identity.pem")
+    with Ledger.open(node / "ledger.sqlite", key, now) as ledger:
+        (budget,) = ledger.datasets()
+        for step in (dp.PoissonGaussian(2.0, 1.0), event):
+            with suppress(BudgetExceeded):
+                for _ in range(1000):
+                    other = secrets.token_hex(16)
+                    ledger.plan(other, budget.dataset, event=step, rounds=1, details={})
+                    ledger.reserve(other, 1)
+
+
+ENCRYPTED = {"aggregator": "ckks", "ckks__mode": "threshold", "secagg__bits": 32}
+"""With a grid so fine that the budget can be shared with other runs."""
+
+
+@pytest.mark.parametrize("changes", [{}, ENCRYPTED])
+def test_a_client_whose_own_cap_is_used_up_is_refused_and_the_others_go_on(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """It spends on its records elsewhere, once the run has begun; it still helps to open the others' sum."""
 
     def spends(node: str, parts: Parts) -> bool:
         if node == "2" and parts.blobs and parts.values["asks"] == "step" and parts.values["round"] == 2:
-            deployed.policy(2, "max_epsilon = 8", "max_epsilon = 0.001")
+            bundle = Bundle.read(deployed.folder / "app" / "fedpriv_run")
+            use_up(deployed.folder / "nodes" / "2", bundle.plan.event)
         return True
 
-    deployed = deploy(tmp_path, spends)
+    deployed = deploy(tmp_path, spends, **changes)
     assert deployed.serve().rounds_done == 2
     assert deployed.rounds()[1]["survivors"] == [1, 3, 4]
-    assert deployed.rows(2) == [("RESERVE", 1)]
+    assert deployed.rounds()[1]["dropped"] == [[2, "refused"]]
+    assert ("RESERVE", 2) not in deployed.rows(2)
     assert verify(deployed.run_dir).failures == ()
 
 
