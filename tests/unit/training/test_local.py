@@ -12,7 +12,7 @@ from fedpriv.training import LocalTraining
 
 
 def ready(tiny, task_of, method="lora", **options):
-    model = attach(tiny("bert"), PeftSpec(method, rank=3))
+    model = attach(tiny("bert"), PeftSpec(method, rank=3 if "lora" in method else 8))
     manifest = Manifest.of(model)
     noise = 0.1 * np.random.default_rng(1).standard_normal(manifest.size)
     start = (manifest.flatten(model) + noise).astype(np.float32)

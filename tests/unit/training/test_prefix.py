@@ -19,7 +19,8 @@ INDICES = np.array([7, 0, 3, 10, 4, 5, 2])
 
 def ready(tiny, family="bert", method="lora", layers=(-1,)):
     """A model whose last block and head are trained, away from its start."""
-    model = attach(tiny(family), PeftSpec(method, rank=3, layers=None if method == "head" else layers))
+    rank = 3 if "lora" in method else 8  # the default, which other methods leave alone
+    model = attach(tiny(family), PeftSpec(method, rank=rank, layers=None if method == "head" else layers))
     manifest = Manifest.of(model)
     noise = 0.1 * np.random.default_rng(1).standard_normal(manifest.size)
     manifest.restore(model, manifest.flatten(model) + noise.astype(np.float32))

@@ -25,7 +25,7 @@ def away_from_start(model, seed=1):
 
 
 def ready(tiny, family="bert", method="lora"):
-    model = attach(tiny(family), PeftSpec(method, rank=3))
+    model = attach(tiny(family), PeftSpec(method, rank=3 if "lora" in method else 8))
     return model, away_from_start(model)
 
 
