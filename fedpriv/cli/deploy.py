@@ -72,8 +72,7 @@ def deploy(
     if local is not None:
         if parties is not None:
             raise UsageError("--local makes keys for everybody", hint="leave --roster out, or --local")
-        overrides = (*overrides, f"partition.clients={local}")
-        _run_here(ctx, config, folder, overrides=overrides, resume=resume, as_json=as_json)
+        _run_here(ctx, config, folder, overrides, clients=local, resume=resume, as_json=as_json)
         return
     if resume:
         raise UsageError("--resume belongs to --local", hint="`flwr run` of DIR/README.md goes on by itself")
@@ -94,8 +93,9 @@ def _run_here(
     ctx: click.Context,
     config: Path,
     folder: Path,
-    *,
     overrides: tuple[str, ...],
+    *,
+    clients: int,
     resume: bool,
     as_json: bool,
 ) -> None:
@@ -104,7 +104,7 @@ def _run_here(
     from fedpriv.deployment.local import flower_commands
     from fedpriv.federation.config import load
 
-    settings = load(config, overrides)
+    settings = load(config, (*overrides, f"partition.clients={clients}"))
     flower_commands()  # before anything is written
     shown = observer(to_stderr=as_json)
     quiet_libraries()
@@ -123,8 +123,8 @@ def _run_here(
             result = run_locally(folder, shown)
     except KeyboardInterrupt:
         again = ["fedpriv", "deploy", str(config), str(folder)]
-        again += [part for override in overrides[:-1] for part in ("--set", override)]
-        again += ["--local", overrides[-1].rpartition("=")[2], "--resume"]
+        again += [part for override in overrides for part in ("--set", override)]
+        again += ["--local", str(clients), "--resume"]
         click.echo(f"{shown.kept(folder)}; go on with: {shlex.join(again)}", err=True)
         ctx.exit(INTERRUPTED)
     page = result.run_dir / "report.html"

@@ -122,8 +122,8 @@ class Answer:
 
     Attributes:
         party: who it is: a client's number, or 0 for the key authority.
-        signature: of a `Prepare`, over its nonce; else over the server's ledger at the last release that it
-            was shown, or its withdrawal; empty where there is none to give.
+        signature: of a `Prepare`, over its nonce; else over the last row of the server's ledger that it was
+            shown, or its withdrawal; empty where there is none to give.
         messages: its part of the protocol.
     """
 

@@ -15,9 +15,8 @@ from fedpriv.deployment.agreement import Agreement
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.federation.planning.encrypted import flooding_slack
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.keystore import Roster, load_identity, load_roster, read_passphrase
+from fedpriv.keystore import Roster, load_party
 from fedpriv.keystore.settings_file import Fields, read_settings
-from fedpriv.secagg import Floors
 
 __all__ = ["AGGREGATORS", "FORMATS", "TRUST", "RunPolicy", "load_run_policy", "way_of_summing"]
 
@@ -96,13 +95,7 @@ class RunPolicy:
         Raises:
             UsageError: a file that is missing or wrong.
         """
-        passphrase = None if self.passphrase_file is None else read_passphrase(self.passphrase_file)
-        return load_identity(self.identity, passphrase), load_roster(self.roster)
-
-    @property
-    def floors(self) -> Floors:
-        """The floors in the form that `secagg.Client` insists on (SA-9)."""
-        return Floors(survivors=self.min_survivors, colluders=self.max_colluders)
+        return load_party(self.identity, self.roster, self.passphrase_file)
 
     def check_agreement(self, agreement: Agreement, roster: Roster, plan: Plan) -> None:
         """Refuse a deployment that is not the one that the owner agreed to, or promises less.

@@ -25,7 +25,7 @@ class ServerSettings:
         model: folder of the base model, in place of the configuration's `model.id`.
         timeout: seconds after which a node that has not answered is given up, where it had not to train.
         training_timeout: the same where it had.
-        start_timeout: seconds within which all nodes must be there.
+        start_timeout: seconds within which all nodes must be there, and have tried their data and model.
     """
 
     roster: Path

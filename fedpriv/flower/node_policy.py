@@ -13,7 +13,7 @@ from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.flower.plan import PrivateSumPlan
-from fedpriv.keystore import Roster, load_identity, load_roster, read_passphrase
+from fedpriv.keystore import Roster, load_party
 from fedpriv.keystore.settings_file import Fields, read_settings
 from fedpriv.secagg import Floors
 
@@ -101,8 +101,7 @@ class NodePolicy:
         Raises:
             UsageError: a file that is missing or wrong.
         """
-        passphrase = None if self.passphrase_file is None else read_passphrase(self.passphrase_file)
-        return load_identity(self.identity, passphrase), load_roster(self.roster)
+        return load_party(self.identity, self.roster, self.passphrase_file)
 
 
 def policy_path(node_config: Mapping[str, Any]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fedpriv.keystore.identity import identity_of, load_identity, new_identity, public_path, read_passphrase
 from fedpriv.keystore.identity_key import is_safe_identity_key
+from fedpriv.keystore.party import load_party
 from fedpriv.keystore.public_identity import (
     LABEL,
     PublicIdentity,
@@ -25,6 +26,7 @@ __all__ = [
     "is_safe_identity_key",
     "key_fingerprint",
     "load_identity",
+    "load_party",
     "load_public",
     "load_roster",
     "new_identity",

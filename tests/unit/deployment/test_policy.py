@@ -63,7 +63,7 @@ def test_paths_count_from_the_policy_s_own_folder(policy: RunPolicy, tmp_path: P
         ("masked", "ckks"),
         ("local", "distributed"),
     )
-    assert (policy.floors.survivors, policy.floors.colluders) == (4, 1)
+    assert (policy.min_survivors, policy.max_colluders) == (4, 1)
     assert not policy.allow_insecure_seed
 
 
