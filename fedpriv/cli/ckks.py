@@ -168,7 +168,7 @@ def _facts(params: CkksParams) -> dict[str, Any]:
 
 def _lines(params: CkksParams) -> list[tuple[str, str]]:
     """The answer for a person."""
-    from fedpriv.cli.display import size
+    from fedpriv.cli.summary import size
 
     facts, ring = _facts(params), params.ring
     messages = ring.message_primes

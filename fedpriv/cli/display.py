@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import warnings
@@ -25,6 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from fedpriv.cli.summary import held_out, size, summary, upward
 from fedpriv.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -100,8 +100,10 @@ class _Progress(ABC):
         self._done = result.rounds_done
 
     def summary(self, result: RunResult, report: Path | None) -> None:
-        for label, text in summary(result, report):
-            self.note(f"{label:<10}{text}")
+        lines = summary(result, report)
+        width = max(len(label) for label, _ in lines) + 2
+        for label, text in lines:
+            self.note(f"{label:<{width}}{text}")
 
 
 class Plain(_Progress):
@@ -129,8 +131,8 @@ class Plain(_Progress):
             f"survivors {len(record.survivors)}/{record.clients}",
             f"epsilon {upward(record.epsilon_pld)} of {record.epsilon_budget:g}",
         ]
-        if record.accuracy is not None:
-            parts.append(f"accuracy {record.accuracy:.3f}")
+        if figure := held_out(record):
+            parts.append(figure)
         parts += [f"{size(record.bytes_per_client)} a client", f"{record.seconds:.1f} s"]
         if record.dropped:
             parts.append(_dropped(record.dropped))
@@ -143,8 +145,8 @@ class Plain(_Progress):
 class Live(_Progress):
     """A row of a table for each round above a bar, for terminals."""
 
-    _HEADINGS = ("round", "survivors", "ε spent", "accuracy", "sent/client", "seconds", "dropped")
-    _WIDTHS = (7, 9, 12, 8, 11, 7, 0)
+    _HEADINGS = ("round", "survivors", "ε spent", "held out", "sent/client", "seconds", "dropped")
+    _WIDTHS = (7, 9, 12, 16, 11, 7, 0)
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -185,7 +187,7 @@ class Live(_Progress):
             f"{record.round}/{record.rounds}",
             f"{len(record.survivors)}/{record.clients}",
             f"{upward(record.epsilon_pld)} of {record.epsilon_budget:g}",
-            "" if record.accuracy is None else f"{record.accuracy:.3f}",
+            held_out(record),
             size(record.bytes_per_client),
             f"{record.seconds:.1f}",
             _dropped(record.dropped),
@@ -209,41 +211,6 @@ def observer(*, to_stderr: bool = False) -> Display:
     if console.is_terminal and not console.is_dumb_terminal:
         return Live(console)
     return Plain(sys.stderr if to_stderr else sys.stdout)
-
-
-def summary(result: RunResult, report: Path | None) -> list[tuple[str, str]]:
-    """The last lines of a run."""
-    over_majority = 100 * (result.accuracy - result.majority)
-    lines = [
-        (
-            "accuracy",
-            f"{result.accuracy:.3f} on held-out data; base model {result.base_accuracy:.3f}, "
-            f"majority guess {result.majority:.3f} ({over_majority:+.1f} points)",
-        ),
-        (
-            "epsilon",
-            f"{upward(result.epsilon_spent)} spent of {result.epsilon_budget:g} allowed, "
-            f"at delta {result.delta:g} (the looser RDP bound: {upward(result.epsilon_rdp)})",
-        ),
-        ("rounds", f"{result.rounds_done} of {result.rounds_planned}"),
-        (
-            "sent",
-            f"{size(result.bytes_per_client_total)} by each client, "
-            f"{size(result.bytes_per_client_round)} a round",
-        ),
-        (
-            "dropouts",
-            f"{result.dropouts}, each a client that vanished in the middle of a round"
-            if result.dropouts
-            else "none",
-        ),
-        ("adapter", str(result.adapter)),
-        ("report", "could not be written" if report is None else str(report)),
-        ("verify", f"fedpriv verify {result.run_dir}"),
-    ]
-    if result.insecure:
-        lines.append(("INSECURE", "the noise came from privacy.insecure_seed: nothing is protected"))
-    return lines
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
@@ -271,29 +238,6 @@ def print_budgets(rows: Sequence[dict[str, Any]]) -> None:
         for row in rows
     ]
     print_table(headings, cells)
-
-
-def upward(epsilon: float) -> str:
-    """Two decimals, never rounded down: what was spent must not look smaller than it is.
-
-    >>> upward(2.3001)
-    '2.31'
-    """
-    return f"{math.ceil(round(epsilon * 100, 9)) / 100:.2f}" if math.isfinite(epsilon) else "no bound"
-
-
-def size(count: int) -> str:
-    """Bytes for a person, in powers of 1000.
-
-    >>> size(31_234)
-    '31.2 kB'
-    """
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def quiet_libraries() -> None:

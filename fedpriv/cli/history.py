@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fedpriv.cli.display import print_pairs, upward
+from fedpriv.cli.display import print_pairs
+from fedpriv.cli.summary import upward
 from fedpriv.cli.tables import print_table
 
 if TYPE_CHECKING:

@@ -30,13 +30,16 @@ def plan(ctx: click.Context, config: Path, overrides: tuple[str, ...], as_json: 
     from fedpriv.cli.tables import print_frontier
 
     quiet_libraries()
+    from fedpriv.federation.planning.absences import Absences
     from fedpriv.federation.planning.allowance import check_allowance
     from fedpriv.federation.planning.make import make_plan
+    from fedpriv.federation.planning.simulated import simulated_lines
     from fedpriv.federation.planning.words import dataset_lines
     from fedpriv.federation.workplace import prepare
 
     work = prepare(settings)
     made = make_plan(settings, work, measure=True)
+    absences = Absences(settings, made)
     problems = list(made.problems)
     try:
         check_allowance(settings, made)
@@ -45,9 +48,12 @@ def plan(ctx: click.Context, config: Path, overrides: tuple[str, ...], as_json: 
     if as_json:
         frontier = [point.to_dict() for point in made.frontier()]
         whose = work.dataset.recognised.to_dict()
-        print_json({**made.to_dict(), "data_set": whose, "frontier": frontier, "problems": problems})
+        missing = {"rounds_expected_lost": absences.lost_rounds()}
+        print_json(
+            {**made.to_dict(), **missing, "data_set": whose, "frontier": frontier, "problems": problems}
+        )
     else:
-        print_pairs([*made.lines(), *dataset_lines(work.dataset)])
+        print_pairs([*made.lines(), *simulated_lines(work.dataset, absences), *dataset_lines(work.dataset)])
         print_frontier(made)
         for problem in problems:
             click.echo(f"problem: {problem}", err=True)

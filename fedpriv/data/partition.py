@@ -1,4 +1,4 @@
-"""Records to clients: by a column, by whole groups, at random, or with skewed label shares.
+"""Records to clients: by a column, by whole groups, at random, or with skewed labels or sizes.
 
 Every function returns one ascending int64 array of record indices for each client; the arrays are disjoint
 and together are ``indices``.  The randomness is public.  A client without a record is a
@@ -13,7 +13,20 @@ from numpy.typing import NDArray
 from fedpriv.data.table import Table
 from fedpriv.errors import DataError, UsageError
 
-__all__ = ["by_column", "by_group", "client_names", "dirichlet", "iid", "partition"]
+__all__ = [
+    "SHARDS_PER_CLIENT",
+    "by_column",
+    "by_group",
+    "by_shards",
+    "client_names",
+    "dirichlet",
+    "iid",
+    "partition",
+    "quantity",
+]
+
+SHARDS_PER_CLIENT = 2
+"""As in the paper that ``shards`` comes from."""
 
 _LISTED = 8
 """Values of a column that an error message shows."""
@@ -28,9 +41,12 @@ def partition(
     column: str | None = None,
     skew: float = 0.5,
     alpha: float = 1.0,
+    shards_per_client: int = SHARDS_PER_CLIENT,
     seed: int,
 ) -> list[NDArray[np.int64]]:
-    """The partition that the configuration names: ``groups``, ``column``, ``iid`` or ``dirichlet``.
+    """The partition that the configuration names by ``method``.
+
+    It is one of ``groups``, ``column``, ``iid``, ``dirichlet``, ``shards`` and ``quantity``.
 
     Raises:
         DataError: a client would be empty, or the column does not fit.
@@ -45,6 +61,10 @@ def partition(
             return iid(indices, clients=clients, seed=seed)
         if method == "dirichlet":
             return dirichlet(table, indices, clients=clients, alpha=alpha, seed=seed)
+        if method == "shards":
+            return by_shards(table, indices, clients=clients, shards_per_client=shards_per_client, seed=seed)
+        if method == "quantity":
+            return quantity(indices, clients=clients, alpha=alpha, seed=seed)
     raise UsageError(f"the partition {method!r} with clients {clients} and column {column!r} is not complete")
 
 
@@ -73,24 +93,68 @@ def dirichlet(
     section 3, with the shares drawn for each label.  A client that the draw leaves empty takes one record of
     the largest client.
     """
-    if not alpha > 0:
-        raise UsageError(f"the Dirichlet alpha is {alpha:g}; it must be above 0")
+    _check_alpha(alpha)
     _check_count(len(indices), clients, "records")
     rng = np.random.default_rng([seed, 0xD181])
     labels = table.labels[indices]
     owner = np.empty(len(indices), dtype=np.int64)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        shares = np.cumsum(rng.dirichlet(np.full(clients, alpha)))[:-1]
-        cuts = np.round(shares * len(members)).astype(np.int64)
-        owner[members] = np.searchsorted(cuts, np.arange(len(members)), side="right")
-    sizes = np.bincount(owner, minlength=clients)
-    for client in np.flatnonzero(sizes == 0):
-        largest = int(sizes.argmax())
-        owner[int(np.flatnonzero(owner == largest)[0])] = client
-        sizes[largest] -= 1
-        sizes[client] = 1
-    return [np.sort(indices[owner == client]) for client in range(clients)]
+        owner[members] = _dealt(rng.dirichlet(np.full(clients, alpha)), len(members))
+    return _none_empty(indices, owner, clients)
+
+
+def quantity(indices: NDArray[np.int64], *, clients: int, alpha: float, seed: int) -> list[NDArray[np.int64]]:
+    """At random, in parts whose sizes are drawn from Dirichlet(alpha): labels alike, sizes not.
+
+    Source: Li, Diao, Chen and He, "Federated learning on non-IID data silos" (2102.02079), section 4.3.  A
+    client that the draw leaves empty takes one record of the largest client.
+
+    >>> [len(part) for part in quantity(np.arange(100), clients=4, alpha=0.3, seed=1)]
+    [7, 74, 1, 18]
+    """
+    _check_alpha(alpha)
+    _check_count(len(indices), clients, "records")
+    rng = np.random.default_rng([seed, 0x5123])
+    owner = np.empty(len(indices), dtype=np.int64)
+    owner[rng.permutation(len(indices))] = _dealt(rng.dirichlet(np.full(clients, alpha)), len(indices))
+    return _none_empty(indices, owner, clients)
+
+
+def by_shards(
+    table: Table,
+    indices: NDArray[np.int64],
+    *,
+    clients: int,
+    shards_per_client: int = SHARDS_PER_CLIENT,
+    seed: int,
+) -> list[NDArray[np.int64]]:
+    """So many shards of the records in the order of their labels to each client: few labels at each.
+
+    Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data"
+    (1602.05629), section 3, the "pathological" partition: records are sorted by label, cut into ``clients *
+    shards_per_client`` shards whose sizes differ by at most one, and these are dealt at random.
+
+    >>> table = Table(list("abcdefgh"), np.arange(8) % 4, ("w", "x", "y", "z"))
+    >>> parts = by_shards(table, np.arange(8), clients=2, shards_per_client=2, seed=1)
+    >>> [sorted(set(table.labels[part].tolist())) for part in parts]
+    [[1, 3], [0, 2]]
+    """
+    if shards_per_client < 1:
+        raise UsageError(f"a client is given {shards_per_client} shards; it must be at least 1")
+    _check_count(len(indices), clients, "records")
+    shards = clients * shards_per_client
+    if len(indices) < shards:
+        raise DataError(
+            f"{len(indices)} records make no {shards} shards",
+            hint=f"use at most {len(indices) // clients} partition.shards_per_client",
+        )
+    rng = np.random.default_rng([seed, 0x54A2])
+    # Within a label the order is random: that of the source may be one of time or of place.
+    order = np.lexsort((rng.random(len(indices)), table.labels[indices]))
+    parts = np.array_split(indices[order], shards)
+    dealt = rng.permutation(shards).reshape(clients, shards_per_client)
+    return [np.sort(np.concatenate([parts[shard] for shard in own])) for own in dealt]
 
 
 def by_column(
@@ -161,6 +225,30 @@ def _cut(sizes: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
         starts[p] = min(max(starts[p], starts[p - 1] + 1), count - (parts - p))
     starts[0] = 0
     return np.searchsorted(starts, np.arange(count), side="right").astype(np.int64) - 1
+
+
+def _dealt(shares: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """The client of each of ``count`` items in a row, so that each client has its share of them."""
+    cuts = np.round(np.cumsum(shares)[:-1] * count).astype(np.int64)
+    return np.searchsorted(cuts, np.arange(count), side="right").astype(np.int64)
+
+
+def _none_empty(
+    indices: NDArray[np.int64], owner: NDArray[np.int64], clients: int
+) -> list[NDArray[np.int64]]:
+    """The records of each client by their ``owner``; a client without one takes one of the largest."""
+    sizes = np.bincount(owner, minlength=clients)
+    for client in np.flatnonzero(sizes == 0):
+        largest = int(sizes.argmax())
+        owner[int(np.flatnonzero(owner == largest)[0])] = client
+        sizes[largest] -= 1
+        sizes[client] = 1
+    return [np.sort(indices[owner == client]) for client in range(clients)]
+
+
+def _check_alpha(alpha: float) -> None:
+    if not alpha > 0:
+        raise UsageError(f"the Dirichlet alpha is {alpha:g}; it must be above 0")
 
 
 def _check_count(available: int, clients: int, what: str) -> None:

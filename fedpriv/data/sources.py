@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import importlib.util
 import json
 import lzma
 import math
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from fedpriv.data.places import missing, place_of
 from fedpriv.errors import DataError
 
 __all__ = ["read"]
@@ -45,17 +45,13 @@ def read(source: str, *, format: str = "auto", base: Path | None = None) -> Colu
     """
     if source.startswith("hf:"):
         return _read_hub(source)
-    path = (
-        _package_path(source)
-        if source.startswith("package:")
-        else (base or Path()) / Path(source).expanduser()
-    )
+    path = place_of(source, base)
     if path.is_dir():
         path = _only_file(path, source) or path
     if path.is_dir():
         return _read_label_folders(path, source)
     if not path.is_file():
-        raise DataError(f"there are no data at {source!r}", hint=_missing_hint(path))
+        raise missing(source, path)
     kind = _format_of(path, source) if format == "auto" else format
     readers: dict[str, Callable[[Path], Columns]] = {
         "csv": _read_csv,
@@ -79,31 +75,6 @@ def _unreadable(source: str, kind: str, reason: str) -> DataError:
         f"{source!r} cannot be read as {kind}: {first}",
         hint="name a CSV, JSON lines or Parquet file; data.format overrides what the file's name says",
     )
-
-
-def _missing_hint(path: Path) -> str:
-    parent = path.parent
-    if not parent.is_dir():
-        return (
-            f"The folder {str(parent)!r} does not exist; relative paths start from the config file's folder"
-        )
-    names = sorted(entry.name for entry in parent.iterdir() if not entry.name.startswith("."))[:8]
-    return f"{str(parent)!r} holds: {', '.join(names)}" if names else f"{str(parent)!r} is empty"
-
-
-def _package_path(source: str) -> Path:
-    module, _, inner = source.removeprefix("package:").partition("/")
-    top, *rest = module.split(".")  # finding a submodule would import its parent
-    try:
-        spec = importlib.util.find_spec(top) if top else None
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError(
-            f"{source!r} names the package {top!r}, which is not installed",
-            hint="install the package into the same environment, or name a file or a folder",
-        )
-    return Path(next(iter(spec.submodule_search_locations))).joinpath(*rest, inner)
 
 
 def _suffixes(path: Path) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.data.canonical import sameness
 from fedpriv.data.table import Table
 from fedpriv.errors import DataError, UsageError
 
@@ -54,14 +55,14 @@ def split_test(
 
 
 def align_test(test: Table, train: Table) -> Table:
-    """A test table of its own source, in the label order of ``train`` and without texts that ``train`` has.
+    """A test table of its own source, in the label order of ``train`` and without records that ``train`` has.
 
     Raises:
         DataError: a label occurs only in the test records, or nothing is left of them.
     """
     index = {name: i for i, name in enumerate(train.label_names)}
-    known = set(train.texts)
-    kept = [i for i, text in enumerate(test.texts) if text not in known]
+    known = {sameness(content) for content in train.content}
+    kept = [i for i, content in enumerate(test.content) if sameness(content) not in known]
     if not kept:
         raise DataError(
             "every test record is also a training record", hint="name held-out data in data.test.source"

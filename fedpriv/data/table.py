@@ -1,16 +1,17 @@
-"""The records of a classification task: a text, a label, and the columns that say where they belong."""
+"""The records of a task: a text or an image, a label, and the columns that say where they belong."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.data import sources
+from fedpriv.data import image_sources, sources
+from fedpriv.data.canonical import Content, sameness
 from fedpriv.errors import DataError
 
 __all__ = ["LeftOut", "Table", "load"]
@@ -21,11 +22,11 @@ class LeftOut:
     """How many rows of a source did not become records, and why."""
 
     empty: int = 0
-    """Rows without a text or without a label."""
+    """Rows without a text or an image, or without a label."""
     other_labels: int = 0
     """Rows whose label is not one of those asked for."""
     duplicates: int = 0
-    """Rows whose text an earlier row has."""
+    """Rows whose text or image an earlier row has."""
 
     @property
     def total(self) -> int:
@@ -37,31 +38,43 @@ class LeftOut:
 class Table:
     """Records, all columns of one length.
 
-    A record is one distinct text: of rows with the same text the first is kept, so that no text counts twice
+    A record is one distinct text or image: of rows with the same the first is kept, so that none counts twice
     and none stands on both sides of a split.
 
     Attributes:
-        texts: one non-empty text a record.
-        labels: int64, shape ``(len(texts),)``, indices into ``label_names``.
-        label_names: the labels in the order of the model's outputs.
+        content: one non-empty text, or one image, a record.
+        labels: int64, shape ``(len(content),)``, indices into ``label_names``; zeros where there are none.
+        label_names: the labels in the order of the model's outputs; empty where the records have none.
         columns: further columns that were asked for, as text.
         left_out: the rows of the source that are not records here.
     """
 
-    texts: list[str] = field(repr=False)
+    content: Sequence[Content] = field(repr=False)
     labels: NDArray[np.int64] = field(repr=False)
     label_names: tuple[str, ...]
     columns: dict[str, list[str]] = field(default_factory=dict, repr=False)
     left_out: LeftOut = LeftOut()
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.content)
+
+    @property
+    def texts(self) -> list[str]:
+        """The records' texts.
+
+        Raises:
+            DataError: they are images.
+        """
+        found = [content for content in self.content if isinstance(content, str)]
+        if len(found) < len(self.content):
+            raise DataError("the records are images, not texts")
+        return found
 
     def select(self, indices: NDArray[np.int64] | Sequence[int]) -> Table:
         """The records at ``indices``, in that order."""
         order = [int(index) for index in indices]
         return Table(
-            texts=[self.texts[i] for i in order],
+            content=[self.content[i] for i in order],
             labels=self.labels[np.asarray(order, dtype=np.int64)],
             label_names=self.label_names,
             columns={name: [values[i] for i in order] for name, values in self.columns.items()},
@@ -90,19 +103,22 @@ def load(
     *,
     format: str = "auto",  # noqa: A002 - the key's name in the configuration
     text: str = "text",
-    label: str = "label",
+    image: str | None = None,
+    label: str | None = "label",
     labels: Sequence[str] | None = None,
     extra: Sequence[str] = (),
     base: Path | None = None,
     part: bool = False,
 ) -> Table:
-    """The records of a source, without empty rows, rows with other labels, and repeated texts.
+    """The records of a source, without empty rows, rows with other labels, and repeated texts or images.
 
     Args:
-        source: a file, a folder, ``package:module/path`` or ``hf:owner/name`` (:mod:`fedpriv.data.sources`).
+        source: a file, a folder, ``package:module/path`` or ``hf:owner/name`` (:mod:`fedpriv.data.sources`),
+            or one of images (:mod:`fedpriv.data.image_sources`).
         format: ``auto``, ``csv``, ``jsonl`` or ``parquet``.
         text: name of the column of the text.
-        label: name of the column of the label.
+        image: name of the column of the image, where the records are images; then none has a text.
+        label: name of the column of the label; ``None`` where the records have none.
         labels: labels to keep, in the order of the model's outputs; default: all, sorted.
         extra: further columns to keep, for a partition or a split.
         base: the folder that a relative path starts from; default: the working directory.
@@ -111,35 +127,69 @@ def load(
     Raises:
         DataError: no such source or column, a label in ``labels`` that no row has, or fewer than two labels.
     """
-    columns = sources.read(source, format=format, base=base)
-    for role, name in (("text", text), ("label", label), *(("", name) for name in extra)):
-        if name not in columns:
+    content: Sequence[Content | None]
+    if image is None:
+        content, columns = _texts(source, column=text, format=format, base=base)
+    else:
+        content, columns = image_sources.read(source, column=image, base=base)
+    for role, name in (("label", label), *(("", name) for name in extra)):
+        if name is not None and name not in columns:
             raise _no_column(name, list(columns), role=role, source=source)
+    of = [""] * len(content) if label is None else columns[label]
+    kept, left_out = _kept(content, of, None if label is None else labels, labelled=label is not None)
+    names = () if label is None else tuple(sorted({of[row] for row in kept}) if labels is None else labels)
+    if label is not None:
+        found = set(names) if part else {of[row] for row in kept}
+        _check_labels(names, found, set(of), source, label)
+    elif not kept:
+        raise DataError(f"{source!r} has no record", hint="every row is empty")
+    index = {name: i for i, name in enumerate(names or ("",))}
+    return Table(
+        content=[held for row in kept if (held := content[row]) is not None],
+        labels=np.array([index[of[row]] for row in kept], dtype=np.int64),
+        label_names=names,
+        columns={name: [columns[name][row] for row in kept] for name in extra},
+        left_out=left_out,
+    )
+
+
+def _texts(
+    source: str,
+    *,
+    column: str,
+    format: str,  # noqa: A002 - the key's name
+    base: Path | None,
+) -> tuple[list[str], dict[str, list[str]]]:
+    """One text a row, and all columns."""
+    columns = sources.read(source, format=format, base=base)
+    if column not in columns:
+        raise _no_column(column, list(columns), role="text", source=source)
+    return columns[column], columns
+
+
+def _kept(
+    content: Sequence[Content | None],
+    of: Sequence[str],
+    labels: Sequence[str] | None,
+    *,
+    labelled: bool,
+) -> tuple[list[int], LeftOut]:
+    """The rows that are records, and why the others are not; ``of``: the label of each."""
     wanted = None if labels is None else set(labels)
-    seen: set[str] = set()
+    seen: set[Hashable] = set()
     kept: list[int] = []
     empty = other = duplicates = 0
-    for row, (words, name) in enumerate(zip(columns[text], columns[label], strict=True)):
-        if not words.strip() or not name.strip():
+    for row, (held, name) in enumerate(zip(content, of, strict=True)):
+        if held is None or (isinstance(held, str) and not held.strip()) or (labelled and not name.strip()):
             empty += 1
         elif wanted is not None and name not in wanted:
             other += 1
-        elif words in seen:
+        elif (same := sameness(held)) in seen:
             duplicates += 1
         else:
-            seen.add(words)
+            seen.add(same)
             kept.append(row)
-    present = {columns[label][row] for row in kept}
-    names = tuple(sorted(present)) if labels is None else tuple(labels)
-    _check_labels(names, set(names) if part else present, set(columns[label]), source, label)
-    index = {name: i for i, name in enumerate(names)}
-    return Table(
-        texts=[columns[text][row] for row in kept],
-        labels=np.array([index[columns[label][row]] for row in kept], dtype=np.int64),
-        label_names=names,
-        columns={name: [columns[name][row] for row in kept] for name in extra},
-        left_out=LeftOut(empty=empty, other_labels=other, duplicates=duplicates),
-    )
+    return kept, LeftOut(empty=empty, other_labels=other, duplicates=duplicates)
 
 
 def _check_labels(names: tuple[str, ...], kept: set[str], present: set[str], source: str, label: str) -> None:

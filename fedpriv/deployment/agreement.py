@@ -38,8 +38,9 @@ class Agreement:
         roster: client 1..n -> its public key.
         authority: public key of the encrypted sum's key authority, where there is one.
         records: public nominal number of training records, over all clients.
-        labels: the names of the labels, in the order of the model's outputs.
-        dimension: number of trained parameters.
+        labels: the names of the labels, in the order of the model's outputs; none for a language model.
+        dimension: number of trained parameters, the coordinates of the model.
+        sent: how many of them the PEFT method sends in a round.
         manifest: digest of which they are (`peft.Manifest.digest`).
         model: digest of the weights that are not trained (`training.FrozenWeights.digest`).
 
@@ -56,6 +57,7 @@ class Agreement:
     records: int
     labels: tuple[str, ...]
     dimension: int
+    sent: int
     manifest: str
     model: str
 
@@ -66,11 +68,12 @@ class Agreement:
             from_hex(field, getattr(self, field))
         check_range("records", self.records, 1, _MOST)
         check_range("dimension", self.dimension, 1, _MOST)
+        check_range("sent", self.sent, 1, self.dimension)
         self._check_parties()
         if not all(isinstance(label, str) and label for label in self.labels):
             raise UsageError("labels must be texts.")
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise UsageError("labels must be two or more, each once.")
+        if len(self.labels) == 1 or len(set(self.labels)) != len(self.labels):
+            raise UsageError("labels must be two or more, each once, or none for a language model.")
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -112,6 +115,7 @@ class Agreement:
             "records": self.records,
             "labels": list(self.labels),
             "dimension": self.dimension,
+            "sent": self.sent,
             "manifest": self.manifest,
             "model": self.model,
         }
@@ -138,6 +142,7 @@ class Agreement:
             ("partition.clients", config.partition.clients in (None, clients)),
             ("privacy.records", config.privacy.records in (None, self.records)),
             ("data.labels", config.data.labels in (None, self.labels)),
+            ("whether there are labels", bool(self.labels) == (config.task != "causal-lm")),
             ("the key authority", needs_authority(config) == (self.authority is not None)),
         ):
             if not holds:
@@ -149,7 +154,7 @@ class Agreement:
             clients=clients,
             records=self.records,
             unit_key="record" if config.unit == "record" else f"client:{self.dataset}",
-            parameters=self.dimension,
+            parameters=self.sent,
         )
 
     def _check_parties(self) -> None:

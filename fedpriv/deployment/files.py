@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 from contextlib import closing
@@ -22,9 +21,11 @@ from fedpriv.deployment.settings_text import policy_text, server_text
 from fedpriv.deployment.tls import write_tls
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.federation.config import Config
+from fedpriv.federation.config.simulation_rules import check_deployable
 from fedpriv.federation.planning.allowance import first_budget
 from fedpriv.federation.planning.make import plan_of
 from fedpriv.federation.planning.plan import Plan
+from fedpriv.federation.task_of import record_columns
 from fedpriv.federation.workplace import DataSet, assemble, load_data
 from fedpriv.keystore import PublicIdentity, Roster, load_public, new_identity, public_path, write_roster
 from fedpriv.ledger.home import open_ledger
@@ -60,6 +61,7 @@ def write_deployment(config: Config, folder: Path, parties: Parties | None = Non
     """
     folder = folder.absolute()
     _check_free(folder)
+    check_deployable(config)
     if parties is not None:
         config = parties.declared(config)
     dataset = load_data(config) if parties is None else held_out(config)
@@ -149,6 +151,7 @@ class _Writer:
             records=records if self.parties is None else self.parties.records,
             labels=labels,
             dimension=work.manifest.size,
+            sent=work.spec.kind.width(work.manifest, work.spec),
             manifest=work.manifest.digest(),
             model=FrozenWeights.of(work.model, work.manifest).digest(),
         )
@@ -176,7 +179,7 @@ class _Writer:
             max_epsilon=self.config.budget.client_epsilon or first_budget(self.config),
             delta=plan.delta,
             authority=agreement.authority,
-            data=Path("records.jsonl") if client else None,
+            data=self._table("records") if client else None,
             ledger=Path("ledger.sqlite") if client else None,
             models=(agreement.model,) if client else (),
             model=self._model() if client and self.parties is None else None,
@@ -194,14 +197,14 @@ class _Writer:
     def _put_records(self) -> None:
         """Each client's records, in the order that a run in one process has them in."""
         for client, shard in enumerate(self.dataset.shards, start=1):
-            self._put_table(f"nodes/{client}/records.jsonl", self.dataset.train.select(shard))
+            self._put_table(f"nodes/{client}/{self._table('records')}", self.dataset.train.select(shard))
 
     def _put_server(self, roster: Roster, agreement: Agreement) -> None:
         write_roster(self._place("server/roster.toml"), roster.members)
-        self._put_table("server/test.jsonl", self.dataset.test)
+        self._put_table(f"server/{self._table('test')}", self.dataset.test)
         settings = ServerSettings(
             roster=Path("roster.toml"),
-            test=Path("test.jsonl"),
+            test=self._table("test"),
             ledger=self._ledger(),
             run=Path("run"),
             authority=agreement.authority,
@@ -210,12 +213,14 @@ class _Writer:
         self._put("server/server.toml", server_text(settings))
 
     def _put_table(self, name: str, table: data.Table) -> None:
-        """Records as JSON lines, with the columns that the configuration names."""
-        columns = (self.config.data.text, self.config.data.label)
-        labels = [table.label_names[label] for label in table.labels]
-        rows = (dict(zip(columns, row, strict=True)) for row in zip(table.texts, labels, strict=True))
-        content = "".join(f"{json.dumps(row)}\n" for row in rows)
-        create_file(self._place(name), content.encode("ascii"), what="records", mode=PRIVATE)
+        """Records with the columns that the configuration names, in a file that a node can read."""
+        columns = record_columns(self.config)
+        content = data.written(table, content=columns["image"] or columns["text"], label=columns["label"])
+        create_file(self._place(name), content, what="records", mode=PRIVATE)
+
+    def _table(self, name: str) -> Path:
+        """The name of a file of records."""
+        return Path(name).with_suffix(data.suffix_of(self.dataset.test))
 
     def _put(self, name: str, text: str) -> None:
         create_file(self._place(name), text.encode(), what="file", mode=PUBLIC)

@@ -10,6 +10,7 @@ from fedpriv.crypto import SigningKey
 from fedpriv.deployment.bundle import Bundle
 from fedpriv.deployment.node_records import NodeRecords
 from fedpriv.deployment.policy import RunPolicy
+from fedpriv.dp import of_one_client
 from fedpriv.ledger import ClientLedger, Ledger
 from fedpriv.ledger.home import now
 from fedpriv.ledger.records import check_resumed, remember
@@ -42,7 +43,8 @@ class NodeAccount:
         """
         self._set_cap(policy)
         plan = self.bundle.plan
-        self.ledger.check(self.book.dataset, event=plan.event, rounds=plan.rounds)
+        event, rounds = of_one_client(plan.event, plan.rounds)
+        self.ledger.check(self.book.dataset, event=event, rounds=rounds)
 
     def follow(self, rows: Sequence[Row]) -> bytes:
         """Take the server's chain, write down what became of the client's rounds, and sign where it ends.

@@ -11,6 +11,7 @@ from fedpriv import data
 from fedpriv.deployment.bundle import Bundle
 from fedpriv.deployment.policy import RunPolicy
 from fedpriv.errors import DataError, UsageError
+from fedpriv.federation.task_of import record_columns
 from fedpriv.federation.workplace import DataSet, Workplace, assemble
 from fedpriv.ledger import Ledger
 from fedpriv.ledger.marks import Marks, marks_of, salt_of
@@ -44,13 +45,14 @@ class NodeRecords:
             UsageError: they belong to several data sets of the ledger.
         """
         table = _load(policy, bundle)
-        marks = Marks.of(marks_of(map(data.canonical_text, table.texts), salt_of(ledger)))
+        marks = Marks.of(marks_of(map(data.canonical, table.content), salt_of(ledger)))
         return cls(table, recognise(ledger, marks, bundle.config.data.version, priced=False))
 
     def workplace(self, policy: RunPolicy, bundle: Bundle, client: int) -> Workplace:
         """The records with the model, as if the other clients had none; hidden states are kept on the disk.
 
         Raises:
+            DataError: the records cannot be used with the model; the node's log says why.
             UsageError: the model cannot be read, or is not the one that all agreed on.
         """
         agreement, own = bundle.agreement, np.arange(len(self.table), dtype=np.int64)
@@ -64,31 +66,37 @@ class NodeRecords:
             name=str(policy.data),
             fingerprint=agreement.dataset,
         )
-        work = assemble(
-            bundle.config,
-            dataset,
-            model=None if policy.model is None else str(policy.model),
-            prefixes=policy.state / _PREFIXES,
-        )
+        try:
+            work = assemble(
+                bundle.config,
+                dataset,
+                model=None if policy.model is None else str(policy.model),
+                prefixes=policy.state / _PREFIXES,
+            )
+        except DataError as error:
+            raise _unusable(error) from error
         check_model(work, bundle)
         return work
 
 
 def _load(policy: RunPolicy, bundle: Bundle) -> data.Table:
-    """The table; why there is none may quote a record, and is not for the server (DE-8)."""
-    options = bundle.config.data
+    """The table."""
     try:
         return data.load(
             str(policy.data),
             format=policy.format,
-            text=options.text,
-            label=options.label,
+            **record_columns(bundle.config),
             labels=bundle.agreement.labels,
             part=True,
         )
     except DataError as error:
-        _log.error("%s %s", error, error.hint)
-        raise DataError("The node's records cannot be used.", hint="The node's own log says why.") from error
+        raise _unusable(error) from error
+
+
+def _unusable(error: DataError) -> DataError:
+    """What the server may read in place of an error that may quote records or count them (DE-8)."""
+    _log.error("%s %s", error, error.hint)
+    return DataError("The node's records cannot be used.", hint="The node's own log says why.")
 
 
 def check_model(work: Workplace, bundle: Bundle) -> None:
@@ -100,7 +108,12 @@ def check_model(work: Workplace, bundle: Bundle) -> None:
     from fedpriv.training import FrozenWeights
 
     agreement = bundle.agreement
-    if work.manifest.digest() != agreement.manifest:
+    sent = work.spec.kind.width(work.manifest, work.spec)
+    if (work.manifest.digest(), work.manifest.size, sent) != (
+        agreement.manifest,
+        agreement.dimension,
+        agreement.sent,
+    ):
         raise UsageError("The trained parameters of the model here are not those that were agreed on.")
     found = FrozenWeights.of(work.model, work.manifest).digest()
     if found != agreement.model:

@@ -10,6 +10,7 @@ from fedpriv import data
 from fedpriv.deployment.agreement import needs_authority
 from fedpriv.errors import DataError, UsageError
 from fedpriv.federation.config import Config
+from fedpriv.federation.task_of import record_columns
 from fedpriv.federation.workplace import DataSet
 from fedpriv.keystore import PublicIdentity, Roster
 
@@ -69,17 +70,18 @@ def held_out(config: Config) -> DataSet:
         DataError: the configuration does not name it, or not the labels.
     """
     options = config.data
-    for key, value, why in (
-        ("data.test.source", options.test.source, "none of them can be held out here"),
-        ("data.labels", options.labels, "their labels cannot be looked up here"),
-    ):
+    needed: list[tuple[str, object, str]] = [
+        ("data.test.source", options.test.source, "none of them can be held out here")
+    ]
+    if record_columns(config)["label"] is not None:
+        needed.append(("data.labels", options.labels, "their labels cannot be looked up here"))
+    for key, value, why in needed:
         if value is None:
             raise DataError(f"The clients' records are with the clients, so {why}.", hint=f"Set {key}.")
     test = data.load(
         str(options.test.source),
         format=options.format,
-        text=options.text,
-        label=options.label,
+        **record_columns(config),
         labels=options.labels,
         base=config.base,
     )

@@ -93,8 +93,15 @@ class Progress:
         self._observer.round_lost(round, reason)
 
     def _finished(self, **values: Any) -> None:
+        from fedpriv.training import Continuations
+
         places = {name: Path(values[name]) for name in ("run_dir", "adapter")}
-        self.result = RunResult(**{**values, **places})
+        written = {
+            name: Continuations(**values[name])
+            for name in ("continuations", "base_continuations")
+            if values[name] is not None
+        }
+        self.result = RunResult(**{**values, **places, **written})
         self._observer.finished(self.result)
 
     def _failed(self, text: str, hint: str) -> None:

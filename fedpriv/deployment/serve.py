@@ -18,6 +18,7 @@ from fedpriv.errors import FedprivError, UsageError
 from fedpriv.federation.observer import RunObserver, RunResult
 from fedpriv.federation.run import check_plan
 from fedpriv.federation.session import Session
+from fedpriv.federation.task_of import record_columns
 from fedpriv.federation.workplace import DataSet, Workplace, assemble
 from fedpriv.keystore import load_roster
 from fedpriv.ledger import Ledger
@@ -100,11 +101,10 @@ def _check_parties(bundle: Bundle, settings: ServerSettings, ledger: Ledger) -> 
 
 def _workplace(bundle: Bundle, settings: ServerSettings) -> Workplace:
     """The model, and the held-out records; of the training records there are none here."""
-    agreement, options = bundle.agreement, bundle.config.data
+    agreement = bundle.agreement
     test = data.load(
         str(settings.test),
-        text=options.text,
-        label=options.label,
+        **record_columns(bundle.config),
         labels=agreement.labels,
         part=True,
     )

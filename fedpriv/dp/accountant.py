@@ -4,7 +4,7 @@ Both views price the same events.  An event with integer noise is priced as the 
 and sensitivity plus a *slack*, its proven distance from that Gaussian (``dp.coupling``): a run that is
 (eps, delta_G(eps))-DP with Gaussian noise is (eps, delta_G(eps) + (1 + e^eps) * slack)-DP with integer noise,
 the slack added over rounds.  Rounds of a banded matrix mechanism cost one Gaussian release in every
-``bands``.
+``bands``, rounds in turns one of their event in every ``cohorts``.
 
 Sources: RDP to (eps, delta), Canonne, Kamath and Steinke 2020 (arXiv 2004.00010, Prop. 12); subsampled
 Gaussian RDP, Mironov, Talwar and Zhang 2019 (1908.10530); adaptive RDP filter, Feldman and Zrnic 2021
@@ -27,6 +27,7 @@ from fedpriv.dp.coupling import discrete_gaussian_tv, skellam_gaussian_tv
 from fedpriv.dp.events import (
     BandedMatrixRound,
     Event,
+    InTurns,
     PoissonDiscreteGaussian,
     PoissonGaussian,
     PoissonSkellam,
@@ -64,8 +65,8 @@ def check_pld_delta(delta: float) -> None:
 def gaussian_and_slack(event: Event) -> tuple[PoissonGaussian, float]:
     """Return the Gaussian event that prices one *charged* round of ``event``, and the distance to it.
 
-    The distance is in total variation.  Every round is charged once, but for `BandedMatrixRound`
-    and `PoissonSkellamSteps`: see `charged_rounds`.
+    The distance is in total variation.  Every round is charged once, but for `BandedMatrixRound`,
+    `InTurns` and `PoissonSkellamSteps`: see `charged_rounds`.
     """
     if isinstance(event, PoissonGaussian):
         return event, 0.0
@@ -73,6 +74,8 @@ def gaussian_and_slack(event: Event) -> tuple[PoissonGaussian, float]:
         return PoissonGaussian(event.noise_multiplier, 1.0), 0.0
     if isinstance(event, PoissonSkellamSteps):
         return gaussian_and_slack(event.step)
+    if isinstance(event, InTurns):
+        return gaussian_and_slack(event.event)
     if isinstance(event, PoissonSkellam):
         slack = skellam_gaussian_tv(event.noise_variance, event.dimension)
     elif isinstance(event, PoissonDiscreteGaussian):
@@ -93,6 +96,8 @@ def charged_rounds(event: Event, count: int, after: int = 0) -> int:
     """
     if count < 0 or after < 0:
         raise UsageError(f"an event is counted {min(count, after)} times; a count cannot be negative")
+    if isinstance(event, InTurns):
+        return charged_rounds(event.event, event.turns(count, after))
     if isinstance(event, BandedMatrixRound | PoissonSkellamSteps):
         return event.charged(count, after)
     return count
@@ -205,7 +210,8 @@ class RdpFilter:
         """Spend ``count`` rounds of ``event``.
 
         ``after`` says how many rounds of the same mechanism were spent before.  Only a `BandedMatrixRound`
-        asks for it; left at 0 such rounds are priced as a mechanism of their own, which is more, never less.
+        and `InTurns` ask for it; left at 0 such rounds are priced as a mechanism of their own, which is more,
+        never less.
         """
         self._curve, self._slack = self._after(event, count, after)
 

@@ -21,12 +21,15 @@ from fedpriv.errors import UsageError
 __all__ = [
     "BandedMatrixRound",
     "Event",
+    "InTurns",
+    "OneTurn",
     "PoissonDiscreteGaussian",
     "PoissonGaussian",
     "PoissonSkellam",
     "PoissonSkellamSteps",
     "RELATION",
     "SkellamWithQuantile",
+    "of_one_client",
     "variance_for",
 ]
 
@@ -242,6 +245,54 @@ class BandedMatrixRound:
         return -(-(after + count) // self.bands) + -after // self.bands
 
 
+OneTurn = (
+    PoissonGaussian | PoissonSkellam | PoissonSkellamSteps | PoissonDiscreteGaussian | SkellamWithQuantile
+)
+"""What a cohort's round can be where cohorts take turns: priced by itself, whatever went before."""
+
+
+@dataclass(frozen=True, slots=True)
+class InTurns:
+    """One round of clients that take turns in ``cohorts`` disjoint cohorts, public and fixed beforehand.
+
+    Round r is ``event`` on the units of cohort r mod ``cohorts`` and depends on no other unit.  Every unit
+    belongs to one client, and so to one cohort, in all rounds.  ``count`` rounds *of one mechanism*, in their
+    order and none left out, therefore cost ceil(count / cohorts) of ``event``: the others are, for any one
+    unit, computed from what was released before and from data without it.  Rounds of two mechanisms are
+    priced apart.
+
+    >>> InTurns(PoissonSkellam(400, 10, 3, sampling_rate=0.5), cohorts=4).turns(5)
+    2
+    """
+
+    event: OneTurn
+    cohorts: int
+
+    def __post_init__(self) -> None:
+        _check_integers(self, "cohorts")
+        if not isinstance(self.event, OneTurn):
+            raise UsageError(f"clients do not take turns in {type(self.event).__name__}")
+
+    def turns(self, count: int, after: int = 0) -> int:
+        """Return how many rounds of ``event`` ``count`` rounds add when ``after`` rounds went before."""
+        return -(-(after + count) // self.cohorts) + -after // self.cohorts
+
+
+def of_one_client(event: Event, rounds: int) -> tuple[Event, int]:
+    """Return the event and the number of ``rounds`` rounds for a client that counts its own rounds alone.
+
+    >>> of_one_client(BandedMatrixRound(2.0, bands=3), 10)
+    (PoissonGaussian(noise_multiplier=2.0, sampling_rate=1.0), 4)
+    >>> of_one_client(PoissonGaussian(2.0, 0.1), 10)
+    (PoissonGaussian(noise_multiplier=2.0, sampling_rate=0.1), 10)
+    """
+    if isinstance(event, BandedMatrixRound):
+        return PoissonGaussian(event.noise_multiplier, 1.0), event.charged(rounds)
+    if isinstance(event, InTurns):
+        return event.event, event.turns(rounds)
+    return event, rounds
+
+
 def variance_for(multiplier: float, sensitivity: int, *, shares: int = 1) -> int:
     """Return the least integer variance of a share with which ``shares`` of them have the noise multiplier.
 
@@ -254,11 +305,4 @@ def variance_for(multiplier: float, sensitivity: int, *, shares: int = 1) -> int
     return math.ceil((Fraction(multiplier) * sensitivity) ** 2 / shares)
 
 
-Event = (
-    PoissonGaussian
-    | PoissonSkellam
-    | PoissonSkellamSteps
-    | PoissonDiscreteGaussian
-    | SkellamWithQuantile
-    | BandedMatrixRound
-)
+Event = OneTurn | BandedMatrixRound | InTurns

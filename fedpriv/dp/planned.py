@@ -10,7 +10,7 @@ from typing import Final
 
 from fedpriv.dp.accountant import charged_rounds, gaussian_and_slack
 from fedpriv.dp.clients import epsilon_local
-from fedpriv.dp.events import BandedMatrixRound, Event, PoissonGaussian
+from fedpriv.dp.events import BandedMatrixRound, Event, InTurns, PoissonGaussian
 from fedpriv.dp.group import epsilon_group
 from fedpriv.dp.tradeoff import FrontierPoint, frontier
 from fedpriv.errors import UnsafeParameters, UsageError
@@ -42,7 +42,9 @@ def epsilon_of_units(event: Event, rounds: int, units: int, delta: float, *, apa
     """
     if min(units, rounds, apart) < 1:
         raise UsageError(f"{units} units, {rounds} rounds, {apart} clients: each must be at least 1")
-    if apart > 1 and not isinstance(event, PoissonGaussian | BandedMatrixRound):
+    if units > 1 and isinstance(event, InTurns):
+        event = event.event  # the units may be in several cohorts: every round may have all of them
+    if apart > 1 and not isinstance(event, PoissonGaussian | BandedMatrixRound | InTurns):
         event = dataclasses.replace(event, dimension=event.dimension * min(apart, units))
     try:
         return _finite(epsilon_group([(event, rounds)], units, delta, interval=_INTERVAL))

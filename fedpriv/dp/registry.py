@@ -14,6 +14,8 @@ from typing import Final
 from fedpriv.dp.events import (
     BandedMatrixRound,
     Event,
+    InTurns,
+    OneTurn,
     PoissonDiscreteGaussian,
     PoissonGaussian,
     PoissonSkellam,
@@ -91,6 +93,9 @@ _KINDS: Final[dict[str, tuple[Callable[..., Event], dict[str, _Reader]]]] = {
     "banded-matrix-round": (BandedMatrixRound, {"noise_multiplier": _real, "bands": _integer}),
 }
 
+_IN_TURNS: Final = "in-turns"
+"""Written with the fields of its event, whose kind stands under ``of``."""
+
 
 def event_to_dict(event: Event) -> dict[str, str | int]:
     """Return the canonical form: ``kind`` and one decimal string a field (no JSON number can lose digits).
@@ -98,6 +103,9 @@ def event_to_dict(event: Event) -> dict[str, str | int]:
     >>> event_to_dict(PoissonGaussian(noise_multiplier=1.651, sampling_rate=0.05))
     {'kind': 'poisson-gaussian', 'noise_multiplier': '1.651', 'sampling_rate': '0.05'}
     """
+    if isinstance(event, InTurns):
+        one = event_to_dict(event.event)
+        return {"kind": _IN_TURNS, "of": one.pop("kind"), "cohorts": str(event.cohorts), **one}
     for kind, (make, readers) in _KINDS.items():
         if type(event) is make:
             form: dict[str, str | int] = {"kind": kind}
@@ -118,10 +126,13 @@ def event_from_dict(fields: Mapping[str, object]) -> Event:
     PoissonGaussian(noise_multiplier=1.651, sampling_rate=0.05)
     """
     kind = fields.get("kind")
+    if kind == _IN_TURNS:
+        return _in_turns(fields)
     entry = _KINDS.get(kind) if isinstance(kind, str) else None
     if entry is None:
         raise IntegrityError(
-            f"privacy event of unknown kind {kind!r}", hint=f"this version knows {', '.join(sorted(_KINDS))}"
+            f"privacy event of unknown kind {kind!r}",
+            hint=f"this version knows {', '.join(sorted([*_KINDS, _IN_TURNS]))}",
         )
     make, readers = entry
     if set(fields) != {"kind", *readers}:
@@ -131,3 +142,16 @@ def event_from_dict(fields: Mapping[str, object]) -> Event:
         return make(**{name: reader(fields, name) for name, reader in readers.items()})
     except UsageError as error:
         raise IntegrityError(f"privacy event {kind!r} is impossible: {error}") from error
+
+
+def _in_turns(fields: Mapping[str, object]) -> InTurns:
+    one = {name: value for name, value in fields.items() if name not in {"kind", "of", "cohorts"}}
+    if "of" not in fields or "cohorts" not in fields:
+        raise IntegrityError(f"privacy event {_IN_TURNS!r} has unknown or missing fields: of, cohorts")
+    event = event_from_dict({**one, "kind": fields["of"]})
+    if not isinstance(event, OneTurn):
+        raise IntegrityError(f"privacy event {_IN_TURNS!r} is impossible: of {fields['of']!r}")
+    try:
+        return InTurns(event, _integer(fields, "cohorts"))
+    except UsageError as error:
+        raise IntegrityError(f"privacy event {_IN_TURNS!r} is impossible: {error}") from error

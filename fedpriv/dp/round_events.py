@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedpriv.dp.events import BandedMatrixRound, Event, PoissonSkellamSteps
+from fedpriv.dp.events import BandedMatrixRound, Event, InTurns, OneTurn, PoissonSkellamSteps
 from fedpriv.dp.mechanisms import Adversary, NoisePlan
 from fedpriv.errors import UnsafeParameters, UsageError
 
@@ -24,9 +24,10 @@ class RoundEvents:
         noise: who adds how much to one sum.
         steps: noisy steps of a client in one round; more than one under ``local`` only.
         bands: the bands of a matrix mechanism; ``central`` without sampling only.
+        cohorts: disjoint cohorts of clients that take turns; those of a matrix mechanism are its bands.
 
     Raises:
-        UsageError: steps or bands under a trust model in which they do not hold.
+        UsageError: steps or bands under a trust model in which they do not hold, or bands with cohorts.
 
     >>> noise = NoisePlan(trust="local", clients=4, min_survivors=3, max_colluders=1, noise_multiplier=1.0,
     ...                   sensitivity=2**20, dimension=10, sampling_rate=0.1)
@@ -37,10 +38,15 @@ class RoundEvents:
     noise: NoisePlan
     steps: int = 1
     bands: int | None = None
+    cohorts: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1 or (self.bands is not None and self.bands < 1):
             raise UsageError(f"{self.steps} steps and {self.bands} bands; both are at least 1")
+        if self.cohorts is not None and (self.cohorts < 2 or self.bands is not None):
+            raise UsageError(
+                f"{self.cohorts} cohorts: two or more take turns, and a matrix mechanism has its own"
+            )
         if self.steps > 1 and self.noise.trust != "local":
             raise UsageError(
                 f"several noisy local steps under trust = {self.noise.trust}: only noise that is enough on "
@@ -61,13 +67,15 @@ class RoundEvents:
 
     def against(self, adversary: Adversary) -> Event | None:
         """What one round is to an adversary; None where no noise is left (epsilon infinite)."""
+        # Others' noise reaches the sum, but not the steps that this client's next ones depend on.
+        one = self.noise.event_against("unmasked" if self.steps > 1 else adversary)
+        if one is None:
+            return None
+        if self.bands is not None:
+            return BandedMatrixRound(one.noise_multiplier, self.bands)
+        turn: OneTurn = one
         if self.steps > 1:
-            # Others' noise reaches the sum, but not the steps that this client's next ones depend on.
-            one = self.noise.event_against("unmasked")
-            return one and PoissonSkellamSteps(
+            turn = PoissonSkellamSteps(
                 one.noise_variance, one.sensitivity, one.dimension, one.sampling_rate, self.steps
             )
-        one = self.noise.event_against(adversary)
-        if one is None or self.bands is None:
-            return one
-        return BandedMatrixRound(one.noise_multiplier, self.bands)
+        return turn if self.cohorts is None else InTurns(turn, self.cohorts)

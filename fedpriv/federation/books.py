@@ -133,9 +133,9 @@ class Books:
     def void(self, round_: int, lost: RoundLost) -> None:
         """Take a lost round back where every client that was to take part vouches that it sent nothing.
 
-        A matrix mechanism counts rounds by their place: to take one back would shift the rest.
+        Where clients take turns, rounds are counted by their place: to take one back would shift the rest.
         """
-        if lost.uploaded or self.plan.bands is not None:
+        if lost.uploaded or self.plan.cohorts is not None:
             return
         evidence: dict[str, Any] = {"stage": lost.stage, "reason": lost.reason}
         if self.clients.accounted:

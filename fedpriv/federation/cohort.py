@@ -41,7 +41,7 @@ class Cohort:
         places = {place: roster[client] for place, client in enumerate(members, start=1)}
         if aggregator.has_authority:
             places[AUTHORITY] = roster[AUTHORITY]
-        if plan.bands is not None:
+        if plan.cohorts is not None:
             parts = (client.to_bytes(4, "big") for client in members)
             run_id = digest("fedpriv/cohort/v1", run_id, *parts)[:16]
         return cls(members, aggregator, run_id, places)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from fedpriv.federation.checkpoint import CHECKPOINTS, read_json, read_lines, write_json
 from fedpriv.federation.config import Config
 from fedpriv.federation.facts import accesses
+from fedpriv.federation.language import continuations_of, kept_figures
 from fedpriv.federation.observer import RunResult
 from fedpriv.federation.planning.plan import Plan
+from fedpriv.federation.subgroups import subgroups
 from fedpriv.federation.workplace import Workplace
 from fedpriv.ledger import Ledger
 from fedpriv.ledger.countersigned import CHECKPOINT_FILE
@@ -48,14 +51,17 @@ def finish(
         facts: what ``run.json`` says at the end, given the time.
     """
     from fedpriv import peft
-    from fedpriv.training import majority
+    from fedpriv.training import Continuations, majority
 
     learns.verify_frozen()
     work.manifest.restore(work.model, parameters)
     rounds = read_lines(run_dir / "rounds.jsonl")
-    accuracy = rounds[-1]["accuracy"] if rounds else None
+    last = rounds[-1] if rounds else {}
+    accuracy, perplexity = last.get("accuracy"), last.get("perplexity")
     if accuracy is None:  # the last round was lost
-        accuracy = work.task.evaluate(work.test).accuracy
+        metrics = work.task.evaluate(work.test)
+        accuracy, perplexity = metrics.accuracy, metrics.perplexity
+    continued = continuations_of(work)
     adapter = run_dir / "adapter"
     shutil.rmtree(adapter, ignore_errors=True)  # half of one, where an earlier call died here
     digest = peft.save(
@@ -67,26 +73,33 @@ def finish(
         labels=work.dataset.train.label_names,
         pooling=config.model.pooling,
         revision=config.model.revision,
-        max_length=config.model.max_length,
+        max_length=None if config.task == "image-classification" else config.model.max_length,
+        image_size=config.model.image_size,
+        task=config.task,
         beside=_checkpoint(run_dir),
     )
     if not ledger.run(run_id).finished:  # else an earlier call died after this line
         ledger.finish(run_id, {"adapter": digest, "accuracy": accuracy})
     fingerprint = work.dataset.fingerprint
     spent = ledger.spent(fingerprint)
-    share = majority(work.dataset.test.labels)
-    base_accuracy = read_json(run_dir / "run.json")["base_accuracy"]
+    share = majority(work.dataset.test.labels) if work.dataset.test.label_names else None
+    earlier = read_json(run_dir / "run.json")
+    base_accuracy, base = earlier["base_accuracy"], kept_figures(earlier)
     write_json(
         run_dir / "result.json",
         {
             "accuracy": accuracy,
             "base_accuracy": base_accuracy,
             "majority": share,
+            **base,
+            **({} if perplexity is None else {"perplexity": perplexity}),
+            **({} if continued is None else {"continuations": continued.to_dict()}),
             "epsilon_pld_spent": spent.epsilon_pld,
             "epsilon_rdp_spent": spent.epsilon_rdp,
             "epsilon_planned": plan.epsilon_pld,
             "rounds_done": len(rounds),
             "rounds_planned": plan.rounds,
+            **_asked_for(work, rounds),
             "records_dropped_nonfinite": learns.dropped,
             "accesses_not_accounted": accesses(work, plan),
             "adapter_digest": digest,
@@ -112,7 +125,31 @@ def finish(
         bytes_per_client_total=sum(sent),
         dropouts=sum(len(line["dropped"]) for line in rounds),
         insecure=plan.insecure,
+        perplexity=perplexity,
+        base_perplexity=base.get("base_perplexity"),
+        continuations=continued,
+        base_continuations=Continuations(**base["base_continuations"]) if continued else None,
     )
+
+
+def _asked_for(work: Workplace, rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures that a run has only where its configuration asks for them: by group, and the LoRA gap.
+
+    Args:
+        work: with the final model in place.
+        rounds: lines of the finished rounds.
+    """
+    found: dict[str, Any] = {}
+    column = work.config.training.groups
+    if column is not None:
+        judged = work.task.judge(work.test)
+        found["groups"] = subgroups(
+            judged, work.dataset, column=column, partition=work.config.partition.column
+        )
+    gaps = [line["gap"]["relative"] for line in rounds if line["gap"] is not None]
+    if gaps:
+        found["gap"] = {"rounds": len(gaps), "mean": statistics.fmean(gaps), "largest": max(gaps)}
+    return found
 
 
 def _checkpoint(run_dir: Path) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ from importlib import metadata
 from typing import Any
 
 from fedpriv.aggregation import Ckks
+from fedpriv.federation.language import measured_of
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace
 
@@ -66,13 +67,28 @@ def accesses(work: Workplace, plan: Plan) -> list[str]:
     found = [
         "the number of training records, "
         + ("as declared in privacy.records" if plan.records_declared else "counted and taken as public"),
-        "the names of the labels, and the removal of empty and repeated texts",
+        ("the names of the labels, and " if work.dataset.train.label_names else "")
+        + "the removal of empty and repeated records",
         "the number of records whose gradient was not finite, which the report states",
         "any earlier choice of learning rate, clip or rounds made on these records, of which this run "
         "knows nothing",
     ]
     if work.config.data.test.source is None:
-        found.append("the held-out records, on which accuracy is measured without noise")
-    if work.dataset.gathered and work.config.partition.method in {"groups", "dirichlet"}:
-        found.append("the simulated partition of the records to clients, which looks at labels")
+        found.append(f"the held-out records, on which {measured_of(work)} without noise")
+    if work.dataset.gathered:
+        found.append("the sizes of the simulated clients, which the plan shows")
+        if work.config.partition.method in {"groups", "dirichlet", "shards"}:
+            found.append("the simulated partition of the records to clients, which looks at labels")
+    if work.dataset.gathered and plan.cohorts is not None and work.config.partition.method != "column":
+        found.append(
+            "the simulated partition, which decides in which rounds a record can be and is drawn over all "
+            "records at once; the accounting takes it as given, as it is where clients are real"
+        )
+    if work.config.training.groups is not None:
+        found.append(f"the held-out records by {work.config.training.groups}, with figures for each group")
+    if work.config.simulation.measure_gap:
+        found.append(
+            "every client's update before noise, from which the LoRA gap of each round is computed: only a "
+            "simulation can, as no server of a real run sees it"
+        )
     return found

@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fedpriv.federation.lora_gap import LoraGap
+
 if TYPE_CHECKING:
     from fedpriv.federation.planning.plan import Plan
+    from fedpriv.training import Continuations
 
 __all__ = ["RoundRecord", "RunObserver", "RunResult", "Silent"]
 
@@ -18,7 +21,9 @@ class RoundRecord:
 
     ``dropped`` holds a pair ``(client, stage)`` for each client that vanished.  ``epsilon_pld`` and
     ``epsilon_rdp`` are what the data set has spent so far, under the two views of the same events.  ``clip``
-    is the clipping norm that the round used.
+    is the clipping norm that the round used; ``gap`` is measured in simulations that ask for it.
+    ``accuracy`` and ``perplexity`` (of a language model) are those of the held-out data, in rounds that
+    measure them.
     """
 
     round: int
@@ -35,6 +40,8 @@ class RoundRecord:
     bytes_per_client: int
     aggregate_digest: str
     clip: float | None = None
+    gap: LoraGap | None = None
+    perplexity: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -43,13 +50,17 @@ class RoundRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended, and where it left its adapter; :func:`fedpriv.report.write` makes the report."""
+    """How a run ended, and where it left its adapter; :func:`fedpriv.report.write` makes the report.
+
+    ``majority`` is for classes; what follows ``insecure`` for language models, and what they wrote only where
+    ``training.generate`` asked for it.
+    """
 
     run_dir: Path
     adapter: Path
     accuracy: float
     base_accuracy: float
-    majority: float
+    majority: float | None
     epsilon_spent: float
     epsilon_rdp: float
     epsilon_budget: float
@@ -60,6 +71,10 @@ class RunResult:
     bytes_per_client_total: int
     dropouts: int
     insecure: bool
+    perplexity: float | None = None
+    base_perplexity: float | None = None
+    continuations: Continuations | None = None
+    base_continuations: Continuations | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; paths as strings."""

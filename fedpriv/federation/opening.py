@@ -20,6 +20,7 @@ from fedpriv.federation.checkpoint import (
     write_json,
 )
 from fedpriv.federation.config import Config
+from fedpriv.federation.language import base_figures
 from fedpriv.federation.planning.allowance import check_allowance, first_budget
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import DataSet, Workplace
@@ -74,6 +75,7 @@ def begin(
             "config_digest": config.digest(),
             "started": now(),
             "base_accuracy": base.accuracy,
+            **base_figures(work, base),
         },
     )
     _commit(config, run_dir, work=work, plan=plan, ledger=ledger, clients=clients, run_id=run_id)

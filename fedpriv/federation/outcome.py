@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.federation.lora_gap import LoraGap
+
 __all__ = ["REFUSED", "UPLOAD", "RoundLost", "RoundOutcome", "lost_at"]
 
 UPLOAD: Final = "upload"
@@ -21,8 +23,8 @@ class RoundOutcome:
     """What the server holds after a round.
 
     ``gradient`` is the direction that the noisy sum gives the server's optimiser, float64, shape
-    ``(parameters,)``: the sum over the expected batch, or minus the mean of the clients' updates.  ``clip``
-    is the clipping norm that the round used.
+    ``(coordinates,)``: the sum over the expected batch, or minus the mean of the clients' updates.  ``clip``
+    is the clipping norm that the round used; ``gap`` is measured in simulations that ask for it.
     """
 
     gradient: NDArray[np.float64]
@@ -31,6 +33,7 @@ class RoundOutcome:
     bytes_per_client: int
     aggregate_digest: str
     clip: float
+    gap: LoraGap | None = None
 
     def naming(self, refused: Iterable[int]) -> RoundOutcome:
         """The same, with the clients that refused the round told from those that vanished."""

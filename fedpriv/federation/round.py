@@ -6,7 +6,7 @@ The caller keeps the ledger and the model.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round_server import RoundServer
 from fedpriv.federation.traffic import Metered
 from fedpriv.federation.work.local_work import LocalWork, local_work
+from fedpriv.federation.work.measured_work import MeasuredWork
 from fedpriv.federation.work.vector import client_vector
 from fedpriv.federation.workplace import Workplace
 from fedpriv.secagg import run_in_process
@@ -118,13 +119,16 @@ class RoundRunner:
         except TooFewParties as error:
             self._server.lost()
             return lost_at(delivery.stage, stages, str(error))
-        return self._server.outcome(
+        outcome = self._server.outcome(
             opened,
             total,
             self.local,
             dropped={**vanishing, **delivery.refused},
             sent=max(parties.clients[place].sent for place in total.survivors),
         )
+        if isinstance(self.local, MeasuredWork):
+            return replace(outcome, gap=self.local.gap(outcome.survivors))
+        return outcome
 
     def _parties(self, round_: int, cohort: Cohort) -> _Parties:
         """The clients of a cohort, and the key authority, made when this process first needs them."""

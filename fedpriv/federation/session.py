@@ -30,16 +30,20 @@ from fedpriv.federation.checkpoint import (
 from fedpriv.federation.config import Config
 from fedpriv.federation.ending import finish
 from fedpriv.federation.facts import run_facts
+from fedpriv.federation.language import kept_figures
 from fedpriv.federation.observer import RoundRecord, RunObserver, RunResult
 from fedpriv.federation.opening import again, begin
 from fedpriv.federation.outcome import RoundLost, RoundOutcome
+from fedpriv.federation.planning.absences import Absences
 from fedpriv.federation.planning.plan import Plan
+from fedpriv.federation.server_step import ServerStep
+from fedpriv.federation.work.coordinates import RoundCoordinates
 from fedpriv.federation.work.local_work import LocalWork, learner
 from fedpriv.federation.workplace import Workplace
 from fedpriv.ledger import Ledger
 
 if TYPE_CHECKING:
-    from fedpriv.training import LocalTraining, RecordGradients, ServerOptimizer
+    from fedpriv.training import LocalTraining, RecordGradients
 
 __all__ = ["Engine", "Rounds", "Session", "check_folder"]
 
@@ -130,9 +134,9 @@ class Session:
         books = Books(self.ledger, self.clients, self.plan, run_id, self.run_dir)
         books.open()
         self.observer.started(self.plan, checkpoint.round)
-        optimizer = self.work.optimizer()
+        server = ServerStep(self.work, RoundCoordinates.of(self.work, self.plan), self.work.optimizer())
         if checkpoint.optimizer:
-            optimizer.load_state_dict(checkpoint.optimizer)
+            server.optimizer.load_state_dict(checkpoint.optimizer)
         entropy, learns = Entropy(self.config.privacy.insecure_seed), learner(self.work, self.plan)
         runner = self.engine.begin(bytes.fromhex(run_id), entropy, learns)
         if checkpoint.local:
@@ -140,7 +144,7 @@ class Session:
         parameters = checkpoint.parameters
         write_json(self._facts_path, self._facts(run_id, runner))
         try:
-            parameters = self._rounds(books, parameters, optimizer, runner)
+            parameters = self._rounds(books, parameters, server, runner)
             books.end()
         finally:  # also where the run is interrupted: what was spent so far can be reported and verified
             write_json(self.run_dir / "ledger.json", self.ledger.export(self.work.dataset.fingerprint))
@@ -163,11 +167,12 @@ class Session:
         self,
         books: Books,
         parameters: NDArray[np.float32],
-        optimizer: ServerOptimizer,
+        server: ServerStep,
         runner: Rounds,
     ) -> NDArray[np.float32]:
         """Run the rounds that are left; returns the parameters after the last one."""
         done = self.ledger.run(books.run_id).last_round or 0
+        absences = Absences(self.config, self.plan)
         for round_ in range(done + 1, self.plan.rounds + 1):
             started = time.perf_counter()
             try:
@@ -181,7 +186,7 @@ class Session:
             outcome = runner.run(
                 round_,
                 parameters,
-                self._vanishing(round_) | absent,
+                absences.in_round(round_) | absent,
                 head=reserved.head,
             )
             if isinstance(outcome, RoundLost):
@@ -190,24 +195,26 @@ class Session:
                 continue
             outcome = outcome.naming(reserved.refused)
             released = books.release(round_, outcome)
-            parameters = optimizer.step(parameters, outcome.gradient)
+            parameters = server.step(round_, parameters, outcome.gradient)
             done = round_
             record = self._record(books.run_id, round_, outcome, parameters, started)
             append_line(self.run_dir / "rounds.jsonl", record.to_dict())
-            Checkpoint(round_, parameters, optimizer.state_dict(), released, runner.local.state_dict()).save(
+            kept = server.optimizer.state_dict()
+            Checkpoint(round_, parameters, kept, released, runner.local.state_dict()).save(
                 self._checkpoint_path
             )
             self.observer.round_finished(record)
         return parameters
 
     def _facts(self, run_id: str, runner: Rounds, finished: str | None = None) -> dict[str, Any]:
-        """What ``run.json`` says; the two figures of the first call are kept."""
+        """What ``run.json`` says; the time and the base model's figures of the first call are kept."""
         earlier = read_json(self._facts_path)
         return {
             "run_id": run_id,
             "started": earlier["started"],
             "finished": finished,
             "base_accuracy": earlier["base_accuracy"],
+            **kept_figures(earlier),
             "server_key": self.ledger.public.hex(),
             "roster": {str(client): public.hex() for client, public in runner.roster.items()},
             **run_facts(self.work, self.plan, engine=self.engine.name),
@@ -221,15 +228,6 @@ class Session:
     def _checkpoint_path(self) -> Path:
         return self.run_dir / CHECKPOINT
 
-    def _vanishing(self, round_: int) -> dict[int, str]:
-        """Which simulated client vanishes in ``round_``, and from which stage on; from the public seed."""
-        rng = np.random.default_rng((self.config.run.seed, round_))
-        if rng.random() >= self.config.simulation.dropout:
-            return {}
-        members = self.plan.members(round_)
-        client = members[int(rng.integers(0, len(members)))]
-        return {client: str(rng.choice(self.plan.aggregator.stages))}
-
     def _record(
         self,
         run_id: str,
@@ -241,10 +239,10 @@ class Session:
         """What there is to say of a finished round."""
         spent = [(self.plan.event, self.ledger.run(run_id).counted)]
         last = round_ == self.plan.rounds
-        accuracy = None
+        metrics = None
         if last or round_ % self.config.training.evaluate_every == 0:
             self.work.manifest.restore(self.work.model, parameters)
-            accuracy = self.work.task.evaluate(self.work.test).accuracy
+            metrics = self.work.task.evaluate(self.work.test)
         return RoundRecord(
             round=round_,
             rounds=self.plan.rounds,
@@ -255,9 +253,11 @@ class Session:
             epsilon_pld=dp.epsilon_pld(spent, self.plan.delta, interval=1e-3),
             epsilon_rdp=dp.epsilon_rdp(spent, self.plan.delta),
             epsilon_budget=self.plan.epsilon,
-            accuracy=accuracy,
+            accuracy=metrics.accuracy if metrics else None,
             seconds=time.perf_counter() - started,
             bytes_per_client=outcome.bytes_per_client,
             aggregate_digest=outcome.aggregate_digest,
             clip=outcome.clip,
+            gap=outcome.gap,
+            perplexity=metrics.perplexity if metrics else None,
         )

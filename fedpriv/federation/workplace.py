@@ -16,7 +16,8 @@ from fedpriv.crypto import digest
 from fedpriv.errors import DataError, UsageError
 from fedpriv.federation.config import Config
 from fedpriv.federation.home import ledger_path
-from fedpriv.federation.planning.cohorts import largest_cohort
+from fedpriv.federation.language import check_prompts
+from fedpriv.federation.task_of import record_columns, task_of
 from fedpriv.ledger import Ledger
 from fedpriv.ledger.home import open_ledger
 from fedpriv.ledger.marks import Marks, marks_of, salt_of
@@ -24,7 +25,7 @@ from fedpriv.ledger.records import Recognised, first_seen, recognise
 
 if TYPE_CHECKING:
     from fedpriv.peft import Manifest, PeftSpec
-    from fedpriv.training import Encoded, SequenceClassification, ServerOptimizer
+    from fedpriv.training import Records, ServerOptimizer, Task
 
 __all__ = ["DataSet", "Gathered", "Workplace", "assemble", "load_data", "prepare"]
 
@@ -97,11 +98,12 @@ class Workplace:
 
     config: Config
     dataset: DataSet
-    task: SequenceClassification
+    task: Task
     spec: PeftSpec
     manifest: Manifest
-    train: Encoded
-    test: Encoded
+    start: NDArray[np.float32]
+    train: Records
+    test: Records
 
     @property
     def model(self) -> Any:
@@ -119,6 +121,7 @@ class Workplace:
             momentum=server.momentum,
             beta1=server.beta1,
             beta2=server.beta2,
+            epsilon=server.epsilon,
         )
 
 
@@ -137,10 +140,12 @@ def load_data(config: Config, ledger: Ledger | None = None, *, begins: bool = Fa
         DataError: a column or a label is missing, a client would be empty, a label is seen only in test.
     """
     options = config.data
-    columns = sorted({column for column in (options.test.by, config.partition.column) if column})
+    groups = config.training.groups
+    columns = sorted({column for column in (options.test.by, config.partition.column, groups) if column})
     table = _read(config, options.source, columns)
     if options.test.source is not None:
-        train, test = table, data.align_test(_read(config, options.test.source, []), table)
+        held_out = _read(config, options.test.source, [groups] if groups else [])
+        train, test = table, data.align_test(held_out, table)
     elif options.test.fraction is not None:
         by, seed = options.test.by, config.run.seed
         kept, held = data.split_test(table, fraction=options.test.fraction, by=by, seed=seed)
@@ -149,6 +154,8 @@ def load_data(config: Config, ledger: Ledger | None = None, *, begins: bool = Fa
         raise DataError(
             "The configuration names no held-out data.", hint="Set data.test.fraction or .source."
         )
+    if groups:
+        test.column(groups)  # refuses empty values, which the end of a run is too late for
     share = config.partition
     shards = data.partition(
         train,
@@ -158,13 +165,12 @@ def load_data(config: Config, ledger: Ledger | None = None, *, begins: bool = Fa
         column=share.column,
         skew=share.skew,
         alpha=share.alpha,
+        shards_per_client=share.shards_per_client or data.SHARDS_PER_CLIENT,
         seed=config.run.seed,
     )
     _check_delta(config, records=len(train), clients=len(shards))
-    config.min_survivors(
-        largest_cohort(len(shards), config.privacy.bands)
-    )  # before the model is loaded: it is quicker to fail
-    marks, recognised = _recognised(map(data.canonical_text, train.texts), config, ledger, begins)
+    config.min_survivors(config.cohort_size(len(shards)))  # before the model is loaded: it is quicker to fail
+    marks, recognised = _recognised(map(data.canonical, train.content), config, ledger, begins)
     return DataSet(
         train=train,
         test=test,
@@ -209,8 +215,7 @@ def _read(config: Config, source: str, columns: list[str]) -> data.Table:
     return data.load(
         source,
         format=config.data.format,
-        text=config.data.text,
-        label=config.data.label,
+        **record_columns(config),
         labels=config.data.labels,
         extra=columns,
         base=config.base,
@@ -246,27 +251,20 @@ def assemble(
     """
     from fedpriv import peft, training
 
-    options = config.model
     spec = config.peft.spec(config.run.seed)
-    network, tokenizer = training.load_classifier(
-        model or _model_place(config),
-        label_names=dataset.train.label_names,
-        max_length=options.max_length + spec.positions,  # virtual tokens take positions, too
-        revision=options.revision,
-        pooling=options.pooling,
-        seed=config.run.seed,
-    )
-    network = peft.attach(network, spec)
-    task = training.SequenceClassification(network, tokenizer, options.max_length)
+    task = task_of(config, spec, model or _model_place(config), dataset.train.label_names)
+    manifest = peft.Manifest.of(task.model)
     work = Workplace(
         config=config,
         dataset=dataset,
         task=task,
         spec=spec,
-        manifest=peft.Manifest.of(network),
-        train=task.encode(dataset.train.texts, dataset.train.labels),
-        test=task.encode(dataset.test.texts, dataset.test.labels),
+        manifest=manifest,
+        start=manifest.flatten(task.model),
+        train=task.encode(dataset.train.content, dataset.train.labels),
+        test=task.encode(dataset.test.content, dataset.test.labels),
     )
+    check_prompts(work)
     kept = config.training.prefix_folder
     folder = prefixes or (None if kept is None else config.resolve(kept))
     training.keep_prefixes(

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from fedpriv.dp import BandedMatrixRound, Event, event_from_dict
+from fedpriv.dp import BandedMatrixRound, Event, InTurns, event_from_dict
 from fedpriv.errors import FedprivError, IntegrityError, UsageError
 from fedpriv.ledger.body import Kind, check_body, number
 from fedpriv.ledger.rows import Row, genesis
@@ -36,6 +36,9 @@ class RoundState(StrEnum):
     RELEASED = "released"
     VOIDED = "voided"
 
+
+_COUNTED_IN_PLACE: Final = (BandedMatrixRound, InTurns)
+"""Events of which r rounds of one run cost less than r times one: it matters which rounds they are."""
 
 Transition = tuple[RunState, RoundState]
 
@@ -134,14 +137,14 @@ class Chain:
     def counted(self, more: Mapping[str, int] | None = None) -> list[tuple[Event, int]]:
         """The events of all rounds reserved and not voided, equal events grouped, in order of planning.
 
-        ``more`` rounds by run are counted with them.  Rounds of banded matrix mechanisms are not grouped over
-        runs: each run's cost depends on how many rounds it had.
+        ``more`` rounds by run are counted with them.  Rounds of banded matrix mechanisms, and of cohorts that
+        take turns, are not grouped over runs: each run's cost depends on how many rounds it had.
         """
         groups: dict[tuple[Event, str], int] = {}
         for run in self.runs.values():
             count = run.counted + (more or {}).get(run.run_id, 0)
             if count:
-                key = (run.event, run.run_id if isinstance(run.event, BandedMatrixRound) else "")
+                key = (run.event, run.run_id if isinstance(run.event, _COUNTED_IN_PLACE) else "")
                 groups[key] = groups.get(key, 0) + count
         return [(event, count) for (event, _), count in groups.items()]
 
@@ -158,6 +161,8 @@ class Chain:
             round_state = run.states.get(number_, RoundState.NONE)
         if (run_state, round_state, kind) not in TRANSITIONS:
             raise _illegal(kind, body, run_state, round_state)
+        if run is not None and isinstance(run.event, _COUNTED_IN_PLACE):
+            _check_place(run, kind, number_)
         if kind == Kind.PLAN and self.budget is None:
             raise UsageError(
                 f"The data set {self.dataset} has no privacy budget yet.",
@@ -208,6 +213,23 @@ class Chain:
             rounds=rounds,
             rule=str(body["rule"]),
             epsilon=number(body["epsilon"]),
+        )
+
+
+def _check_place(run: Run, kind: str, number_: object) -> None:
+    """Rounds of which each is charged by its place come one after the other, and are never taken back."""
+    last = next(reversed(run.states), None)
+    if kind == Kind.RESERVE and last is not None and number_ != last + 1:
+        raise UsageError(
+            f"Round {number_} of run {run.run_id} does not follow round {last}: its rounds are charged by "
+            "their place.",
+            hint="Reserve them one after the other.",
+        )
+    if kind == Kind.VOID:
+        raise UsageError(
+            f"Round {number_} of run {run.run_id} cannot be taken back: its rounds are charged by their "
+            "place.",
+            hint="The round stays spent.",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedpriv.crypto import SigningKey
-from fedpriv.dp import Event
+from fedpriv.dp import Event, of_one_client
 from fedpriv.errors import BudgetExceeded, IntegrityError, UsageError
 from fedpriv.ledger.body import Details, Kind
 from fedpriv.ledger.chain import Chain, RoundState
@@ -107,6 +107,7 @@ class ClientLedger:
     def willing(self, *, event: Event, rounds: int, epsilon: float, name: str, delta: float) -> None:
         """Say whether the client's own budget admits a plan, giving the client a budget where it has none.
 
+        Where clients take turns, the client counts its own rounds alone (`fedpriv.dp.of_one_client`).
         ``epsilon`` and ``delta`` are that first budget; later ones only the client's owner sets.
 
         Raises:
@@ -114,7 +115,8 @@ class ClientLedger:
         """
         if self._ledger.budget(self.dataset) is None:
             self._ledger.set_budget(self.dataset, name, epsilon, delta)
-        self._ledger.check(self.dataset, event=event, rounds=rounds)
+        own, most = of_one_client(event, rounds)
+        self._ledger.check(self.dataset, event=own, rounds=most)
 
     def join(self, run_id: str, *, event: Event, rounds: int, details: Details | None = None) -> None:
         """Commit to a run that the server's chain holds; a second call for the same run changes nothing.
@@ -136,7 +138,8 @@ class ClientLedger:
             )
         if not self._ledger.has_run(self.dataset, run_id):
             stated = self._details(details)
-            self._ledger.plan(run_id, self.dataset, event=event, rounds=rounds, details=stated)
+            own, most = of_one_client(event, rounds)
+            self._ledger.plan(run_id, self.dataset, event=own, rounds=most, details=stated)
 
     def ready(self, run_id: str) -> None:
         """Say whether the client's own budget allows one more round; nothing is written.

@@ -6,6 +6,7 @@ Importing this room loads no torch; its functions do.
 from __future__ import annotations
 
 from fedpriv.peft.artifact import AdapterRecord, digest_of, load, read, save
+from fedpriv.peft.coordinates import Coordinates
 from fedpriv.peft.manifest import Entry, Manifest
 from fedpriv.peft.methods import (
     METHODS,
@@ -14,11 +15,13 @@ from fedpriv.peft.methods import (
     Method,
     MethodName,
     PeftSpec,
+    ServerState,
     attach,
     head_modules,
     method_called,
     parameters_sent,
 )
+from fedpriv.peft.public_choice import public_words, smallest
 from fedpriv.peft.public_init import uniform
 
 __all__ = [
@@ -26,18 +29,22 @@ __all__ = [
     "NEVER_EXACT",
     "NOT_YET",
     "AdapterRecord",
+    "Coordinates",
     "Entry",
     "Manifest",
     "Method",
     "MethodName",
     "PeftSpec",
+    "ServerState",
     "attach",
     "digest_of",
     "head_modules",
     "load",
     "method_called",
     "parameters_sent",
+    "public_words",
     "read",
     "save",
+    "smallest",
     "uniform",
 ]

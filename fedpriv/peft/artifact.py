@@ -27,6 +27,7 @@ STATE = "fedpriv_state.safetensors"
 _PEFT_STATE = "adapter_model.safetensors"
 _PEFT_CONFIG = "adapter_config.json"
 _DIGEST_DOMAIN = b"fedpriv/peft/artifact/1\0"
+_COPIED = ("base_model", "pooling", "revision", "max_length", "image_size", "task")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class AdapterRecord:
     """What ``fedpriv.json`` beside an adapter says.
 
     ``base_model`` is the identifier that the user gave, without the folders of the machine; ``pooling``,
-    ``revision`` and ``max_length`` are what ``fedpriv.training.load_classifier`` needs to build the base
-    again.
+    ``revision``, and ``max_length`` or ``image_size`` are what the loader for the ``task`` needs to build the
+    base again (``fedpriv.training``).
     """
 
     spec: PeftSpec
@@ -45,6 +46,8 @@ class AdapterRecord:
     pooling: str | None = None
     revision: str | None = None
     max_length: int | None = None
+    image_size: int | None = None
+    task: str = "text-classification"
 
     def to_dict(self) -> dict[str, Any]:
         """The documented form."""
@@ -58,6 +61,8 @@ class AdapterRecord:
             "pooling": self.pooling,
             "revision": self.revision,
             "max_length": self.max_length,
+            "image_size": self.image_size,
+            "task": self.task,
         }
 
 
@@ -72,6 +77,8 @@ def save(
     pooling: str | None = None,
     revision: str | None = None,
     max_length: int | None = None,
+    image_size: int | None = None,
+    task: str = "text-classification",
     beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> str:
     """Writes the trained parameters of an attached ``model`` and returns ``digest_of(directory)``.
@@ -89,7 +96,15 @@ def save(
     parameters = manifest.parameters(model)
     folder.mkdir(parents=True, exist_ok=True)
     record = AdapterRecord(
-        spec, manifest, portable_id(base_model), tuple(labels), pooling, revision, max_length
+        spec,
+        manifest,
+        portable_id(base_model),
+        tuple(labels),
+        pooling=pooling,
+        revision=revision,
+        max_length=max_length,
+        image_size=image_size,
+        task=task,
     )
     if spec.kind.stored != "state":
         _save_peft(model, folder, record.base_model)
@@ -117,7 +132,7 @@ def read(directory: str | Path) -> AdapterRecord:
             PeftSpec.from_dict(dict(value["spec"])),
             Manifest.from_dict(value["manifest"]),
             labels=tuple(value["labels"]),
-            **{key: value[key] for key in ("base_model", "pooling", "revision", "max_length")},
+            **{key: value[key] for key in _COPIED},
         )
         # What was understood must be what the file says: no key more or less, and the right digest.
         if json.loads(json.dumps(record.to_dict())) != value:

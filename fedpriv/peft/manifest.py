@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,19 @@ class Manifest:
         for entry in self.entries[:-1]:
             starts.append(starts[-1] + entry.size)
         return tuple(starts)
+
+    def places(self, wanted: Callable[[str], bool]) -> NDArray[np.int64]:
+        """Where the parameters whose name is ``wanted`` stand in the flat vector: int64, ascending.
+
+        >>> Manifest((Entry("a", (2,)), Entry("b", (3,)))).places(lambda name: name == "b")
+        array([2, 3, 4])
+        """
+        found = [
+            np.arange(start, start + entry.size, dtype=np.int64)
+            for entry, start in zip(self.entries, self.offsets, strict=True)
+            if wanted(entry.name)
+        ]
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
     def digest(self) -> str:
         """SHA-256, in hex, over the names, shapes and dtypes in their order."""

@@ -29,7 +29,7 @@ _ROWS: tuple[tuple[str, str, str, str, tuple[int, ...]], ...] = (
         "NIST SP 800-226",
         "Utility and bias",
         "What the noise costs, and whether it costs some groups more.",
-        "Overall figures against the base model and the majority guess; subgroups are not reported.",
+        "Overall figures against the base model and the majority guess; {subgroups}.",
         (12,),
     ),
     (

@@ -11,6 +11,7 @@ from typing import Any
 from fedpriv import dp
 from fedpriv.errors import IntegrityError
 from fedpriv.report.accesses import accesses
+from fedpriv.report.asked_for import asked_for
 from fedpriv.report.assumptions import assumptions, attestations
 from fedpriv.report.audited import empirical_audit
 from fedpriv.report.claims import summary, warnings
@@ -18,6 +19,7 @@ from fedpriv.report.crosswalk import crosswalk
 from fedpriv.report.encryption import Encryption
 from fedpriv.report.figures import FALSE_POSITIVE_RATES, Figures, advantage, highest_tpr
 from fedpriv.report.history import History
+from fedpriv.report.language import language, metric_of
 from fedpriv.report.rundir import RunDirectory
 from fedpriv.report.wording import rounded_up, scientific
 
@@ -298,11 +300,12 @@ def _operational_risk(rundir: RunDirectory, figures: Figures) -> dict[str, Any]:
 def _utility(rundir: RunDirectory) -> dict[str, Any]:
     result = rundir.result or {}
     return {
-        "metric": "accuracy on held-out data",
+        "metric": metric_of(result),
         "final": result.get("accuracy"),
         "base": result.get("base_accuracy"),
         "majority": result.get("majority"),
-        "subgroups": "Not measured: figures by subgroup were not asked for in this run.",
+        **language(result),
+        **asked_for(rundir.result),
     }
 
 
@@ -317,6 +320,9 @@ def _crosswalk(rundir: RunDirectory, history: History, figures: Figures) -> list
             "aggregator": plan["aggregator"],
             "aggregation": "No secure aggregation" if plan["aggregator"] == "plain" else "Secure aggregation",
             "rows": f"{history.rows:,}",
+            "subgroups": "groups of records are told apart"
+            if "groups" in (rundir.result or {})
+            else "subgroups are not reported",
         }
     )
 
@@ -333,8 +339,9 @@ def _evidence(rundir: RunDirectory, history: History, checks: list[dict[str, str
 
 
 def _round(recorded: dict[str, Any], *, moving: bool) -> dict[str, Any]:
-    """One round's line; with the bound that was in force, where it moves."""
+    """One round's line; with the bound that was in force, where it moves, and perplexity, where measured."""
     bound = {"clip": recorded["clip"]} if moving and "clip" in recorded else {}
+    perplexity = recorded.get("perplexity")
     return {
         "round": recorded["round"],
         "survivors": list(recorded["survivors"]),
@@ -345,4 +352,5 @@ def _round(recorded: dict[str, Any], *, moving: bool) -> dict[str, Any]:
         "bytes_per_client": recorded["bytes_per_client"],
         "aggregate_digest": recorded["aggregate_digest"],
         **bound,
+        **({} if perplexity is None else {"perplexity": perplexity}),
     }

@@ -63,12 +63,13 @@ def people(rundir: RunDirectory, history: History, *, full: bool) -> People:
     if not full:
         return People(person=person, everywhere_planned=everywhere)
     taken = rounds_taken(rundir, history, clients)
-    by_count = {rounds: _everywhere(event, {1: rounds}, delta) for rounds in set(taken.values())}
+    own = dp.of_one_client(event, planned)[0]
+    by_count = {rounds: _everywhere(own, {1: rounds}, delta) for rounds in set(taken.values())}
     return People(
         groups=groups,
         person=person,
         everywhere_planned=everywhere,
-        everywhere_spent=_everywhere(event, taken, delta) if unknown else None,
+        everywhere_spent=_everywhere(own, taken, delta) if unknown else None,
         clients=tuple(ClientLedger(client, rounds, by_count[rounds]) for client, rounds in taken.items()),
     )
 
@@ -78,7 +79,7 @@ def rounds_taken(rundir: RunDirectory, history: History, clients: int) -> dict[i
 
     A round counts for a client unless ``rounds.jsonl`` says that it vanished before it could have sent its
     update, and no survivors' list, there or in the signed RELEASE row, names it.  A spent round without a
-    line counts for everybody.
+    line counts for everybody; where clients take turns, one that its line does not name was not asked.
     """
     lines = {line["round"]: line for line in rundir.rounds}
     taken = dict.fromkeys(range(1, clients + 1), 0)
@@ -87,7 +88,10 @@ def rounds_taken(rundir: RunDirectory, history: History, clients: int) -> dict[i
         signed = row.details.get("survivors") if row else None
         named = [*(line["survivors"] if line else ()), *(signed if isinstance(signed, list) else ())]
         there = {client for client in named if type(client) is int}
-        left = {c for c, stage in (line["dropped"] if line else ()) if stage in _BEFORE_THE_UPDATE}
+        dropped = line["dropped"] if line else ()
+        left = {c for c, stage in dropped if stage in _BEFORE_THE_UPDATE}
+        if line and rundir.plan.get("cohorts"):
+            left |= set(taken) - {c for c, _ in dropped}
         for client in taken:
             taken[client] += client in there or client not in left
     return taken

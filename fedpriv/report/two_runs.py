@@ -71,6 +71,8 @@ _LINES: tuple[tuple[str, str, str, _Kind], ...] = (
     ("Utility", "accuracy", "utility.final", "share"),
     ("Utility", "accuracy of the base model", "utility.base", "share"),
     ("Utility", "majority guess", "utility.majority", "share"),
+    ("Utility", "perplexity", "utility.language.perplexity", "plain"),
+    ("Utility", "perplexity of the base model", "utility.language.base_perplexity", "plain"),
     ("Drops", "rounds released", "accounting.rounds_released", "plain"),
     ("Drops", "rounds spent", "accounting.rounds_spent", "plain"),
     ("Drops", "clients", "secure_aggregation.clients", "plain"),

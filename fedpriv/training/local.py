@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from fedpriv.errors import UsageError
 from fedpriv.peft import Manifest
 from fedpriv.training.frozen import FrozenWeights
-from fedpriv.training.task import Encoded, SequenceClassification, evaluating
+from fedpriv.training.task import Records, Task, evaluating
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 LOCAL_OPTIMIZERS = ("sgd",)
@@ -38,7 +39,7 @@ class LocalTraining:
     def __init__(
         self,
         model: nn.Module,
-        task: SequenceClassification,
+        task: Task,
         manifest: Manifest,
         *,
         learning_rate: float,
@@ -74,10 +75,11 @@ class LocalTraining:
 
     def update(
         self,
-        encoded: Encoded,
+        encoded: Records,
         indices: NDArray[np.int64],
         start: NDArray[np.float32],
         rng: np.random.Generator,
+        moves: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float64]:
         """Train from ``start`` on the records at ``indices`` and return how far the parameters moved.
 
@@ -86,10 +88,11 @@ class LocalTraining:
             indices: the client's own; none gives a vector of zeros.
             start: float32, shape ``(manifest.size,)``.
             rng: the order of the records.
+            moves: the coordinates that the steps may change, shape ``(manifest.size,)``; all, if not given.
 
         Returns:
-            trained minus start, float64, shape ``(manifest.size,)``, of any length; zeros, counted in
-            ``dropped``, where training ran into a value that is not finite.
+            trained minus start, float64, shape ``(manifest.size,)``, of any length, zero where nothing moves;
+            zeros, counted in ``dropped``, where training ran into a value that is not finite.
         """
         import torch
 
@@ -97,14 +100,17 @@ class LocalTraining:
         if rows.size and not (rows.min() >= 0 and rows.max() < len(encoded)):
             raise UsageError(f"an index is outside the {len(encoded)} records")
         self.manifest.restore(self.model, start)
+        moving = self._moving(moves)
+        parameters = [parameter for parameter, _ in moving]
         with evaluating(self.model):
             for batch in self._batches(rows, rng):
                 with torch.enable_grad():
                     loss = self.task.losses(encoded, batch).mean()
-                    gradients = torch.autograd.grad(loss, self._parameters)
+                    gradients = torch.autograd.grad(loss, parameters)
                 with torch.no_grad():
-                    for parameter, gradient in zip(self._parameters, gradients, strict=True):
-                        parameter.sub_(gradient, alpha=self.learning_rate)
+                    for (parameter, mask), gradient in zip(moving, gradients, strict=True):
+                        step = gradient if mask is None else torch.where(mask, gradient, 0.0)
+                        parameter.sub_(step, alpha=self.learning_rate)
         moved = self.manifest.flatten(self.model).astype(np.float64) - start
         if not np.isfinite(moved).all():
             self.dropped += 1
@@ -114,6 +120,22 @@ class LocalTraining:
     def verify_frozen(self) -> None:
         """Raises ``IntegrityError``, naming it, where a weight that is not trained has moved."""
         self._frozen.verify(self.model)
+
+    def _moving(self, moves: NDArray[np.bool_] | None) -> list[tuple[nn.Parameter, torch.Tensor | None]]:
+        """The parameters that steps change, each with the coordinates that may move (``None``: all)."""
+        import torch
+
+        if moves is None:
+            return [(parameter, None) for parameter in self._parameters]
+        found: list[tuple[nn.Parameter, torch.Tensor | None]] = []
+        for parameter, entry, start in zip(
+            self._parameters, self.manifest.entries, self.manifest.offsets, strict=True
+        ):
+            own = moves[start : start + entry.size]
+            if own.any():
+                mask = torch.from_numpy(own.reshape(entry.shape).copy()).to(parameter.device)
+                found.append((parameter, None if own.all() else mask))
+        return found
 
     def _batches(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
         """Batches of shuffled records, a new order for each pass, until the steps or the passes are over."""

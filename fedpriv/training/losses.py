@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from fedpriv.training.per_record import Losses
 
-__all__ = ["causal_lm", "classification", "losses_of", "seq2seq_lm", "token_classification"]
+__all__ = [
+    "IGNORED",
+    "causal_lm",
+    "classification",
+    "losses_of",
+    "over_own_tokens",
+    "seq2seq_lm",
+    "token_classification",
+]
 
 IGNORED: Final = -100
 
@@ -49,7 +57,7 @@ def classification(model: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
 def token_classification(model: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
     """Losses of texts with a label for each token (or masked token): shape (b,), labels (b, t)."""
     logits, labels = _forward(model, batch)
-    return _over_own_tokens(logits[:, -labels.shape[1] :], labels)
+    return over_own_tokens(logits[:, -labels.shape[1] :], labels)
 
 
 def causal_lm(model: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
@@ -60,8 +68,8 @@ def causal_lm(model: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
     logits, labels = _forward(model, batch)
     prompt = logits.shape[1] - labels.shape[1]
     if prompt:
-        return _over_own_tokens(logits[:, prompt - 1 : -1], labels)
-    return _over_own_tokens(logits[:, :-1], labels[:, 1:])
+        return over_own_tokens(logits[:, prompt - 1 : -1], labels)
+    return over_own_tokens(logits[:, :-1], labels[:, 1:])
 
 
 def seq2seq_lm(model: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
@@ -72,7 +80,7 @@ def seq2seq_lm(model: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
             labels=_labels_of(batch)
         )
     logits, labels = _forward(model, batch)
-    return _over_own_tokens(logits[:, -labels.shape[1] :], labels)
+    return over_own_tokens(logits[:, -labels.shape[1] :], labels)
 
 
 _BY_CLASS: Final = {
@@ -135,8 +143,13 @@ def _problem_type(logits: torch.Tensor, labels: torch.Tensor) -> str:
     return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
 
 
-def _over_own_tokens(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of each record over its own targets; logits (b, t, classes), labels (b, t)."""
+def over_own_tokens(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of each record over its own targets, shape (b,).
+
+    Args:
+        logits: shape (b, t, classes).
+        labels: shape (b, t), ``IGNORED`` where there is no target; a record without any has loss 0.
+    """
     each = functional.cross_entropy(
         logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
     )

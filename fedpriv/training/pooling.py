@@ -1,4 +1,5 @@
-"""A classifier with one linear layer on pooled hidden states, for any encoder or decoder of transformers."""
+"""Classifiers with one linear layer on pooled hidden states: of texts, for any encoder or decoder of
+transformers, and of images."""
 
 from __future__ import annotations
 
@@ -59,6 +60,9 @@ class PooledClassifier(PreTrainedModel):  # type: ignore[misc]
         else:
             weight = attention_mask.to(hidden.dtype).unsqueeze(-1)
             pooled = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1.0)
+        return self._classified(pooled, labels)
+
+    def _classified(self, pooled: torch.Tensor, labels: torch.Tensor | None) -> SequenceClassifierOutput:
         # Without weights of its own: every record's features get the same length, so that clipping treats
         # records alike.
         logits = self.classifier(nn.functional.layer_norm(pooled, pooled.shape[-1:]))
@@ -66,6 +70,33 @@ class PooledClassifier(PreTrainedModel):  # type: ignore[misc]
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
+class PooledImageClassifier(PooledClassifier):
+    """The same for images, whose hidden states are a class token's and then those of the patches.
+
+    ``cls`` reads the former, ``mean`` the mean of the latter.
+    """
+
+    main_input_name = "pixel_values"
+
+    def forward(  # type: ignore[override]
+        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None, **options: Any
+    ) -> SequenceClassifierOutput:
+        """Logits of shape (b, labels) for pixels of shape (b, 3, height, width)."""
+        options.pop("return_dict", None)
+        hidden = self.encoder(pixel_values=pixel_values, **options)[0]
+        return self._classified(hidden[:, 0] if self.pooling == "cls" else hidden[:, 1:].mean(dim=1), labels)
+
+
 _HAVE_POOLER = frozenset(
-    {"albert", "bert", "camembert", "data2vec-text", "ernie", "roberta", "xlm-roberta", "xlm-roberta-xl"}
+    {
+        "albert",
+        "bert",
+        "camembert",
+        "data2vec-text",
+        "ernie",
+        "roberta",
+        "vit",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+    }
 )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from fedpriv.training.task import Encoded, SequenceClassification
+    from fedpriv.training.task import Records, Task
 
 __all__ = ["PREFIX_DTYPES", "FrozenPrefix", "keep_prefixes"]
 
@@ -276,8 +276,8 @@ class FrozenPrefix:
 
 
 def keep_prefixes(
-    task: SequenceClassification,
-    records: Sequence[Encoded],
+    task: Task,
+    records: Sequence[Records],
     *,
     budget: int,
     dtype: str = "float32",
@@ -299,7 +299,7 @@ def keep_prefixes(
             budget=budget,
             dtype=dtype,
             folder=folder,
-            data=None if folder is None else _digest(encoded.tokens.astype("<i4").tobytes()),
+            data=None if folder is None else encoded.digest(),
         )
         if prefix is not None:
             task.prefixes[encoded] = prefix

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import UnsafeParameters, UsageError
-from fedpriv.peft import Manifest
+from fedpriv.peft import Coordinates, Manifest
 from fedpriv.training.frozen import FrozenWeights
-from fedpriv.training.task import Encoded, SequenceClassification, by_length, evaluating
+from fedpriv.training.task import Records, Task, by_length, evaluating
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ class RecordGradients:
     def __init__(
         self,
         model: nn.Module,
-        task: SequenceClassification,
+        task: Task,
         manifest: Manifest,
         *,
         clip: float,
@@ -75,26 +76,36 @@ class RecordGradients:
         self.dropped = 0
         """Records whose gradient was not finite, and so counted as zero, since this object was made."""
         _check_trained(model, manifest)
-        self._encoded = task.encode(["one", "another record, and a longer one"], [0, 1])
+        self._encoded: Records = task.probe()
         self._engine = PerRecordGradients(model, self._losses, way=engine)
-        self._per_record(self._encoded, np.array([0, 1]))  # refused now, if at all
+        whole = Coordinates(manifest.size, manifest.size)
+        self._per_record(self._encoded, np.array([0, 1]), whole)  # refused now, if at all
         self._frozen = FrozenWeights.of(model, manifest)
 
     def clipped(
-        self, encoded: Encoded, indices: Sequence[int] | NDArray[np.int64]
+        self,
+        encoded: Records,
+        indices: Sequence[int] | NDArray[np.int64],
+        within: Coordinates | None = None,
     ) -> Iterator[NDArray[np.float32]]:
-        """Yields float32 arrays of shape (b, manifest.size), one row for each record at ``indices``.
+        """Yields float32 arrays of shape (b, k), one row for each record at ``indices``.
 
         Rows come ordered by record length, not by index; a record whose gradient is not finite, or too large
         for float32 to scale, is a row of zeros and is counted in ``dropped``.  No indices: nothing is
         yielded.
+
+        Args:
+            encoded, indices: the records.
+            within: the coordinates that are wanted; a gradient is restricted to them *before* it is clipped,
+                so that what is clipped is what is handed out (protocols/dp/spec.md, 2.6).  If not given, all,
+                and k is ``manifest.size``.
         """
+        places = Coordinates(self.manifest.size, self.manifest.size) if within is None else within
         rows = np.asarray(indices, dtype=np.int64).reshape(-1)
         if rows.size and not (rows.min() >= 0 and rows.max() < len(encoded)):
             raise UsageError(f"an index is outside the {len(encoded)} records")
         for batch in by_length(encoded, rows, self.micro_batch):
-            gradients = self._per_record(encoded, batch)
-            yield self._clip(gradients)
+            yield self._clip(self._per_record(encoded, batch, places))
 
     def verify_frozen(self) -> None:
         """Raises ``IntegrityError``, naming it, where a weight that is not trained has moved since
@@ -102,7 +113,7 @@ class RecordGradients:
         self._frozen.verify(self.model)
 
     def clip_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rows from elsewhere, float32, shape (b, manifest.size), clipped as records' are; an auditor's
+        """Rows from elsewhere, float32, shape (b, k), clipped as records' are; an auditor's
         canaries come through here.  The argument stays as it is."""
         import torch
 
@@ -126,17 +137,42 @@ class RecordGradients:
         values: NDArray[np.float32] = gradients.numpy()
         return values
 
-    def _per_record(self, encoded: Encoded, batch: NDArray[np.int64]) -> torch.Tensor:
-        """Gradients before clipping, shape (b, manifest.size), float32, on the CPU."""
+    def _per_record(self, encoded: Records, batch: NDArray[np.int64], within: Coordinates) -> torch.Tensor:
+        """Gradients before clipping, shape (b, within.width), float32, on the CPU."""
         import torch
 
         self._encoded = encoded
-        with evaluating(self.model):
+        pieces = dict(within.pieces(self.manifest))
+        with evaluating(self.model), self._training_only(set(pieces)):
             found = self._engine.rows(batch)
-        rows = torch.empty((len(batch), self.manifest.size), dtype=torch.float32)
-        for entry, start in zip(self.manifest.entries, self.manifest.offsets, strict=True):
-            rows[:, start : start + entry.size] = found[entry.name].reshape(len(batch), -1)
+        rows = torch.zeros((len(batch), within.width), dtype=torch.float32)
+        for name, (begin, inside) in pieces.items():
+            gradients = found[name].reshape(len(batch), -1)
+            if inside is not None:
+                gradients = gradients[:, torch.from_numpy(inside)]
+            rows[:, begin : begin + gradients.shape[1]] = gradients
+        if within.carried is not None:
+            own = rows[:, : within.count]
+            own[:, torch.from_numpy(~within.carried)] = 0.0
         return rows
+
+    @contextmanager
+    def _training_only(self, names: set[str]) -> Iterator[None]:
+        """Spare the gradients of parameters that no coordinate is of."""
+        others = [
+            parameter
+            for entry, parameter in zip(
+                self.manifest.entries, self.manifest.parameters(self.model), strict=True
+            )
+            if entry.name not in names
+        ]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
 
     def _losses(self, model: nn.Module, batch: NDArray[np.int64]) -> torch.Tensor:
         return self.task.losses(self._encoded, batch)

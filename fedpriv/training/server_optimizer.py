@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import IntegrityError, UsageError
 
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZERS = ("sgd", "adam", "yogi")
+
+_Where = slice | NDArray[np.int64]
+
+_EPSILON: Final = {"sgd": 0.0, "adam": 1e-8, "yogi": 1e-3}
 
 
 class ServerOptimizer:
-    """SGD with momentum, or Adam, on one flat vector; its state is float64.
+    """SGD with momentum, Adam, or Yogi, on the coordinates of one flat vector; its state is float64.
 
     - ``sgd``: ``m <- momentum m + g``; ``w <- w - lr m`` (Sutskever et al. 2013, the form with lr outside);
-    - ``adam``: Kingma and Ba, 1412.6980, algorithm 1, with bias correction.
+    - ``adam``: Kingma and Ba, 1412.6980, algorithm 1, with bias correction;
+    - ``yogi``: Reddi et al., 2003.00295, algorithm 2: ``m`` as for Adam, ``v <- v - (1 - beta2) g^2 sign(v -
+      g^2)`` from ``v = epsilon^2``, ``w <- w - lr m / (sqrt(v) + epsilon)``; no bias correction.
 
-    ``momentum`` applies to ``sgd``, ``beta1``, ``beta2`` and ``epsilon`` to ``adam``.  The first step fixes
-    the vector's length.  The gradient that it is given is private already, so its steps are post-processing
-    and cost nothing.
+    Where ``g`` is minus the mean of whole updates, these are the federated optimisers of that paper: ``sgd``
+    with learning rate 1 and no momentum is FedAvg, with momentum FedAvgM, ``adam`` FedAdam (which has no bias
+    correction there), ``yogi`` FedYogi, and ``epsilon`` is its tau.
+
+    ``momentum`` applies to ``sgd``, the two decay rates and ``epsilon`` to the others; ``epsilon`` is 1e-8
+    for ``adam`` and 1e-3 for ``yogi`` where it is not given.  The first step fixes the vector's length.  A
+    step may be on some coordinates only: the others keep their weights, their moments, and how many steps
+    their bias correction counts.  The gradient that it is given is private already, so its steps are
+    post-processing and cost nothing.
 
     >>> server = ServerOptimizer("sgd", learning_rate=0.5)
     >>> server.step(np.zeros(2, np.float32), np.array([1.0, -2.0])).tolist()
     [-0.5, 1.0]
+    >>> server.step(np.zeros(2, np.float32), np.array([4.0]), at=np.array([1])).tolist()
+    [0.0, -2.0]
 
     Raises ``UsageError`` on an unknown name or a rate out of range.
     """
@@ -39,12 +53,12 @@ class ServerOptimizer:
         momentum: float = 0.0,
         beta1: float = 0.9,
         beta2: float = 0.99,
-        epsilon: float = 1e-8,
+        epsilon: float | None = None,
     ) -> None:
         if name not in OPTIMIZERS:
             raise UsageError(f"{name!r} is not a server optimizer", hint=f"choose {' or '.join(OPTIMIZERS)}")
         for what, value in (("learning rate", learning_rate), ("epsilon", epsilon)):
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"the server optimizer's {what} must be positive, not {value}")
         for what, value in (("momentum", momentum), ("beta1", beta1), ("beta2", beta2)):
             if not 0 <= value < 1:
@@ -54,46 +68,89 @@ class ServerOptimizer:
         self.momentum = momentum
         self.beta1 = beta1
         self.beta2 = beta2
-        self.epsilon = epsilon
-        self.steps = 0
-        self._first = np.zeros(0)
-        self._second = np.zeros(0)
+        self.epsilon = _EPSILON[name] if epsilon is None else epsilon
+        self.first = np.zeros(0)
+        """The first moment of each coordinate, float64, shape (d,); (0,) before the first step."""
+        self.second = np.zeros(0)
+        """The second moment likewise; always (0,) for ``sgd``."""
+        self._counts = np.zeros(0, dtype=np.int32)  # steps that each coordinate has taken
 
-    def step(self, parameters: NDArray[np.float32], gradient: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The weights after one step down ``gradient``; both of shape (d,); neither is changed.
+    def step(
+        self,
+        parameters: NDArray[np.float32],
+        gradient: NDArray[np.float64],
+        *,
+        at: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
+        """The weights after one step down ``gradient``; no argument is changed.
+
+        Args:
+            parameters: shape (d,).
+            gradient: shape (d,), or one value for each coordinate in ``at``.
+            at: the coordinates that step, each once; all, if not given.
 
         Raises ``UsageError``, with the state unchanged, where a shape is wrong or a value is not finite.
         """
         direction = np.asarray(gradient, dtype=np.float64)
-        length = len(self._first) if self.steps else direction.size
-        if not direction.shape == np.shape(parameters) == (length,) or not length:
+        length = self._counts.size or np.size(parameters)
+        stepping = length if at is None else at.size
+        if np.shape(parameters) != (length,) or direction.shape != (stepping,) or not stepping:
             raise UsageError(
-                f"the optimizer has {length} coordinates; it was given weights of shape "
-                f"{np.shape(parameters)} and a gradient of shape {direction.shape}"
+                f"the optimizer has {length} coordinates, of which {stepping} step; it was given weights of "
+                f"shape {np.shape(parameters)} and a gradient of shape {direction.shape}"
             )
         if not np.isfinite(direction).all():
             raise UsageError("the gradient holds a value that is not finite")
-        first, second = (self._first, self._second) if self.steps else (np.zeros(length), np.zeros(length))
-        self.steps += 1
+        if not self._counts.size:
+            self._begin(length)
+        where: _Where = slice(None) if at is None else at
+        self._counts[where] += 1
+        moved = np.array(parameters, dtype=np.float64)
+        moved[where] -= self.learning_rate * self._change(where, direction)
+        return moved.astype(np.float32)
+
+    def replace_moments(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> None:
+        """Goes on from other moments of the same coordinates, as where the model was written in another
+        basis; ``UsageError`` where a shape differs."""
+        if first.shape != self.first.shape or second.shape != self.second.shape:
+            raise UsageError("the moments are not of the optimizer's coordinates")
+        self.first, self.second = first, second
+
+    def _begin(self, length: int) -> None:
+        self._counts = np.zeros(length, dtype=np.int32)
+        self.first = np.zeros(length)
+        if self.name != "sgd":
+            self.second = np.full(length, self.epsilon**2 if self.name == "yogi" else 0.0)
+
+    def _change(self, where: _Where, direction: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The step of the coordinates at ``where``, before the learning rate."""
         if self.name == "sgd":
-            self._first = self.momentum * first + direction
-            change = self._first
+            self.first[where] = self.momentum * self.first[where] + direction
+            return self.first[where]
+        first = self.beta1 * self.first[where] + (1 - self.beta1) * direction
+        square, second = np.square(direction), self.second[where]
+        if self.name == "yogi":
+            second = second - (1 - self.beta2) * square * np.sign(second - square)
         else:
-            self._first = self.beta1 * first + (1 - self.beta1) * direction
-            self._second = self.beta2 * second + (1 - self.beta2) * np.square(direction)
-            mean = self._first / (1 - self.beta1**self.steps)
-            change = mean / (np.sqrt(self._second / (1 - self.beta2**self.steps)) + self.epsilon)
-        moved = np.asarray(parameters, dtype=np.float64) - self.learning_rate * change
-        result: NDArray[np.float32] = moved.astype(np.float32)
-        return result
+            second = self.beta2 * second + (1 - self.beta2) * square
+        self.first[where], self.second[where] = first, second
+        if self.name == "adam":
+            first = first / self._correction(self.beta1)[self._counts[where]]
+            second = second / self._correction(self.beta2)[self._counts[where]]
+        return np.asarray(first / (np.sqrt(second) + self.epsilon))
+
+    def _correction(self, decay: float) -> NDArray[np.float64]:
+        """``1 - decay**t`` for each number t of steps that a coordinate can have taken."""
+        return np.array([1 - decay**steps for steps in range(int(self._counts.max()) + 1)])
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep: the name, the number of steps, and the moments as float64 arrays."""
+        """What a checkpoint must keep: the name, the number of steps of each coordinate as int32, and the
+        moments as float64 arrays."""
         return {
             "name": self.name,
-            "steps": self.steps,
-            "first": self._first.copy(),
-            "second": self._second.copy(),
+            "counts": self._counts.copy(),
+            "first": self.first.copy(),
+            "second": self.second.copy(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -102,16 +159,17 @@ class ServerOptimizer:
         try:
             first = np.array(state["first"], dtype=np.float64)
             second = np.array(state["second"], dtype=np.float64)
-            steps = int(state["steps"])
+            counts = np.array(state["counts"], dtype=np.int32)
             fits = (
                 str(state["name"]) == self.name
-                and first.ndim == 1
-                and bool(steps > 0) == bool(first.size)
-                and second.shape == (first.shape if self.name == "adam" else (0,))
+                and counts.ndim == 1
+                and first.shape == counts.shape
+                and second.shape == ((0,) if self.name == "sgd" else counts.shape)
                 and bool(np.isfinite(first).all() and np.isfinite(second).all())
+                and bool((second >= 0).all() and (counts >= 0).all())
             )
         except (KeyError, TypeError, ValueError):
             fits = False
         if not fits:
             raise IntegrityError("the server optimizer's saved state does not fit its settings")
-        self.steps, self._first, self._second = steps, first, second
+        self._counts, self.first, self.second = counts, first, second

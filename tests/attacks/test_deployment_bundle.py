@@ -23,6 +23,7 @@ from fedpriv.errors import FedprivError, IntegrityError, UnsafeParameters, Usage
 from fedpriv.federation.config import Config, load
 from fedpriv.federation.planning import make
 from fedpriv.federation.planning.costs import Costs
+from fedpriv.federation.planning.grid import noise_on
 from fedpriv.federation.planning.make import plan_of, read_plan
 from fedpriv.federation.work.contribution import Contribution
 from fedpriv.keystore import PublicIdentity, load_roster, new_identity, write_roster
@@ -126,8 +127,16 @@ def test_a_coarser_grid_is_priced_by_the_node(folder: Path, coarser: int) -> Non
         sensitivity=grid_sensitivity(config.privacy.clip, scale),
     )
     one = Contribution.of(config, records=subject.records, clients=subject.clients)
-    noise = make._noise(config, subject, one, grid, stated["noise_multiplier"])
-    plan = make._plan(config, subject, one, grid, noise, priced=lambda *_: Costs.from_dict(stated))
+    noise = noise_on(grid, config, subject, one, stated["noise_multiplier"])
+    plan = make._plan(
+        config,
+        subject,
+        one,
+        grid,
+        noise,
+        of=subject.parameters,
+        priced=lambda *_: Costs.from_dict(stated),
+    )
     (bundle(folder) / PLAN).write_text(json.dumps(plan.to_dict()))
     if coarser == 1:
         node(folder)  # next to free, and an honest server may plan it

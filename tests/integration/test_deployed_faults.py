@@ -100,6 +100,18 @@ class Faults:
         self.deployment.stop(f"node-{node}", signal.SIGKILL)
         return self.await_round()
 
+    def bring_back(self, node: int) -> dict[str, Any]:
+        """Start a killed node again, as often as Flower sends it away, until it is in a sum.
+
+        Flower takes it for two missed heartbeats, up to a minute, for a stranger with a known key.
+        """
+        while True:
+            if self.deployment.status(f"node-{node}") is not None:
+                self.deployment.restart(f"node-{node}")
+            round_ = self.await_round()
+            if node in round_["survivors"]:
+                return round_
+
     def pause(self, node: int, what: str) -> dict[str, Any]:
         """Pause a node while it is asked this, and let it go on once the round is over without it."""
         self.await_message(node, what)
@@ -201,6 +213,29 @@ def test_a_node_is_paused_and_killed_after_its_upload_and_the_superlink_in_betwe
     assert [round_["dropped"] for round_ in hit] == [[[VICTIM, "unmask"]], [[VICTIM, "consistency"]]]
     check_sums(config, folder)
     check_books(config, folder, lost={2})
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_when_masks_are_taken_off_comes_back_into_later_sums(tmp_path: Path) -> None:
+    config = deployed(tmp_path, rounds=14)
+    folder = tmp_path / "deployed"
+    with LocalDeployment(folder) as deployment:
+        faults = Faults(deployment, folder)
+        faults.submit()
+        hit = faults.kill(VICTIM, "unmask")
+        back = faults.bring_back(VICTIM)
+        assert deployment.wait().status == "completed"
+    assert deployment.running() == {}
+
+    assert (hit["round"], hit["survivors"], hit["dropped"]) == (1, [1, 2, 3], [[VICTIM, "unmask"]])
+    without = [line["survivors"] for line in finished_rounds(folder)[1 : back["round"] - 1]]
+    assert without
+    assert all(survivors == OTHERS for survivors in without)
+    assert [line["survivors"] for line in finished_rounds(folder)[back["round"] - 1 :]] == [
+        [1, 2, 3] for _ in range(back["round"], 15)
+    ]
+    check_sums(config, folder)
+    check_books(config, folder, lost=set())
 
 
 TRUNCATING = """\

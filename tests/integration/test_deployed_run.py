@@ -14,6 +14,7 @@ import pytest
 from parties.loopback import Loopback, Reaches
 from parties.recorded_run import STAGES, own_rows
 from parties.small_run import small_config
+from parties.tiny_run import write_model
 
 from fedpriv import dp
 from fedpriv.deployment.bundle import Bundle
@@ -145,15 +146,27 @@ EQUAL: dict[str, dict[str, Any]] = {
         "local": {"epochs": 1},
         "partition__clients": 7,
     },
+    "turns": {
+        "run__participation": 0.5,
+        "partition__clients": 6,
+        "data__disjointness": "asserted",
+        "run__rounds": 3,
+    },
     "plain": {"aggregator": "plain"},
     "authority": {"aggregator": "ckks", "ckks": {"mode": "authority"}, "simulation__dropout": 0.7},
     "threshold": {"aggregator": "ckks", "ckks": {"mode": "threshold"}},
+    "coordinates": {
+        "model__id": "tiny",
+        "peft": {"method": "flasc", "rank": 2, "density": 0.75},
+        "compression": {"bytes": 1_800},
+    },
 }
 
 
 @pytest.mark.parametrize("kind", EQUAL)
 def test_a_deployed_run_equals_one_in_this_process_to_the_bit(tmp_path: Path, kind: str) -> None:
     changes = dict(EQUAL[kind])
+    write_model(tmp_path / "tiny")
     if "privacy" in changes:
         changes["privacy"] = {**changes["privacy"], "insecure_seed": 5}
     else:

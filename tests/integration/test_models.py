@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import sys
 import tempfile
@@ -10,11 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import peft
 import pytest
 import torch
+from parties.small_language import language_config
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from fedpriv.errors import UsageError
+from fedpriv.federation.run import run
+from fedpriv.federation.workplace import load_data
+from fedpriv.training import CausalLanguageModel
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SENTENCE = (
@@ -62,6 +68,35 @@ def test_smollm2_reads_english_from_a_folder_that_is_built_once(
     assert torch.isfinite(output.logits).all()
     # This model's perplexity is 45; that of random guesses is the size of the vocabulary, 49,152.
     assert math.exp(output.loss) < 100
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_smollm2_s_adapter_of_a_run_gives_the_same_perplexity_with_peft_alone(
+    models: ModuleType, cache: Path, tmp_path: Path
+) -> None:
+    corpora = importlib.import_module("corpora")
+    spoken = [(t, r) for t, r in zip(*corpora.roles(), strict=True) if r in ("Ghost", "Osric", "Rosencrantz")]
+    rows = [json.dumps({"text": text, "role": role}) + "\n" for text, role in spoken]
+    (tmp_path / "roles.jsonl").write_text("".join(rows))
+    folder = models.smollm2(cache)
+    config = language_config(
+        tmp_path,
+        model={"id": str(folder), "max_length": 24},
+        peft={"method": "lora", "rank": 8, "layers": [-2, -1]},
+        privacy={"epsilon": 8.0, "delta": 1e-3, "expected_batch": 8.0, "noise_multiplier": 1.0},
+        training={"micro_batch": 4, "evaluate_every": 1},
+        server__learning_rate=0.02,
+        run__rounds=1,
+    )
+    result = run(config, tmp_path / "run")
+    assert result.base_perplexity is not None
+    assert 50 < result.base_perplexity < 300
+    base = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    model = peft.PeftModel.from_pretrained(base, result.adapter).eval()
+    task = CausalLanguageModel(model, AutoTokenizer.from_pretrained(folder, local_files_only=True), 24)
+    found = task.evaluate(task.encode(load_data(config).test.texts)).perplexity
+    assert found == pytest.approx(result.perplexity, rel=1e-4)
+    assert found != pytest.approx(result.base_perplexity, rel=1e-4)
 
 
 def test_dinov2_sees_images_of_any_number_of_patches(models: ModuleType, cache: Path) -> None:

@@ -9,8 +9,7 @@ import numpy as np
 import peft
 import pytest
 import torch
-import transformers
-from parties.small_run import small_config
+from parties.tiny_run import tiny_config
 
 from fedpriv.errors import UsageError
 from fedpriv.federation.run import run
@@ -19,43 +18,8 @@ from fedpriv.ledger.home import open_ledger
 from fedpriv.peft import METHODS, Manifest, load, read
 from fedpriv.training import SequenceClassification, load_classifier
 
-WORDS = ("a", "fine", "poor", "warm", "dull", "film", "number", *(str(digit) for digit in range(10)))
 # The others are in other tests of whole runs.
-NEW = tuple(name for name in METHODS if name not in ("lora", "ffa-lora", "bitfit", "head"))
-
-
-def write_model(folder: Path) -> None:
-    """A BERT of 16 wide with random weights and a tokenizer for the reviews alone."""
-    folder.mkdir()
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *(f"##{digit}" for digit in range(10))]
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
-    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = transformers.BertConfig(
-        vocab_size=len(tokens),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=32,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformers.BertModel(config).save_pretrained(folder)
-
-
-def tiny_config(folder: Path, method: str, **changes):
-    if not (folder / "tiny").exists():
-        write_model(folder / "tiny")
-    # peft hands keys and values to the family's own classifiers.
-    pooling = None if method == "prefix" else "mean"
-    given = {
-        "run__rounds": 2,
-        "model__id": "tiny",
-        "model__pooling": pooling,
-        "peft__method": method,
-        "privacy__noise_multiplier": 3.0,  # saves the search for it
-    }
-    return small_config(folder, **{**given, **changes})
+NEW = tuple(name for name in METHODS if name not in ("lora", "ffa-lora", "deep-prompt", "bitfit", "head"))
 
 
 # peft 0.21 asks transformers 5 for a property under its old name.

@@ -31,6 +31,7 @@ def agreed(config: Config, **changes: Any) -> Agreement:
         "records": config.privacy.records or 192,
         "labels": config.data.labels or ("bad", "good"),
         "dimension": 770,
+        "sent": 770,
         "manifest": "aa" * 32,
         "model": "bb" * 32,
     }

@@ -92,9 +92,23 @@ def canonical(text: str) -> bytes:
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip().encode()
 
 
-def mark(key: bytes, text: str) -> int:
-    digest = hashlib.blake2b(canonical(text), key=key, person=b"fedpriv mark v1", digest_size=8)
+def canonical_image(shape: list[int], pixels: bytes) -> bytes:
+    height, width, channels = shape
+    found = [pixels[at : at + channels] for at in range(0, len(pixels), channels)]
+    assert len(found) == height * width
+    if all(len(set(pixel)) == 1 for pixel in found):
+        channels, found = 1, [pixel[:1] for pixel in found]
+    sides = b"".join(side.to_bytes(4, "little") for side in (height, width, channels))
+    return b"\xff" + sides + b"".join(found)
+
+
+def mark_of(key: bytes, form: bytes) -> int:
+    digest = hashlib.blake2b(form, key=key, person=b"fedpriv mark v1", digest_size=8)
     return int.from_bytes(digest.digest(), "little")
+
+
+def mark(key: bytes, text: str) -> int:
+    return mark_of(key, canonical(text))
 
 
 def marks_digest(marks: list[int]) -> bytes:

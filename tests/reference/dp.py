@@ -217,6 +217,14 @@ def discrete_gaussian_distances(share_variance: int, shares: int) -> tuple[float
         return float(tv), float(hellinger)
 
 
+def rounds_of_one_unit(rounds: int, cohorts: int) -> int:
+    """7.12: the most of these rounds that any one unit is in, counted one by one."""
+    taken = [0] * cohorts
+    for round_ in range(rounds):
+        taken[round_ % cohorts] += 1
+    return max(taken)
+
+
 def solved_noise(diagonals: list[float], fresh: NDArray[np.float64]) -> NDArray[np.float64]:
     """C^-1 Z for the banded lower triangular Toeplitz C, by a dense solve."""
     rounds = len(fresh)

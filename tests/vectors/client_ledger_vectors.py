@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fedpriv.crypto import SigningKey, derive_key
-from fedpriv.data import canonical_text
+from fedpriv.data import canonical_image, canonical_text
 from fedpriv.dp import PoissonGaussian, event_to_dict
 from fedpriv.ledger import Checkpoint, Head
 from fedpriv.ledger.countersigned import roster_digest, sign_withdrawal
@@ -29,6 +31,13 @@ TEXTS = [
     "",
     "\U0001f600 x",
 ]
+IMAGES = {
+    "grey, 2 x 3": np.arange(6, dtype=np.uint8).reshape(2, 3, 1),
+    "the same in three channels": np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, axis=2),
+    "the same pixels, 3 x 2": np.arange(6, dtype=np.uint8).reshape(3, 2, 1),
+    "in colour, 1 x 2": np.array([[[255, 0, 0], [0, 0, 255]]], dtype=np.uint8),
+    "one value apart": np.array([[[255, 0, 0], [0, 1, 255]]], dtype=np.uint8),
+}
 
 Case = dict[str, Any]
 
@@ -117,7 +126,7 @@ def withdrawals() -> dict[str, Case]:
 
 
 def marks() -> dict[str, Case]:
-    """Marks of texts, the digest of a set of them, and the names that it gets."""
+    """Marks of texts, the digest of a set of them, and the names that it gets; marks of images."""
     salt = derive_key(SERVER.seed, salt=b"", info=(b"fedpriv/ledger/salt/v1",))
     found = marks_of(map(canonical_text, TEXTS), salt)
     one = Marks.of(found)
@@ -131,7 +140,24 @@ def marks() -> dict[str, Case]:
             "digest": one.digest().hex(),
             "name": one.name(salt),
             "name_of_version_2026": one.name(salt, "2026"),
-        }
+        },
+        "marks_of_images": {
+            "description": "marks of images, shape (height, width, channels); one that is grey has one mark",
+            "salt": salt.hex(),
+            "images": [
+                {
+                    "about": about,
+                    "shape": [*image.shape],
+                    "pixels": image.tobytes().hex(),
+                    "mark": f"{mark:016x}",
+                }
+                for (about, image), mark in zip(
+                    IMAGES.items(),
+                    marks_of(map(canonical_image, IMAGES.values()), salt).tolist(),
+                    strict=True,
+                )
+            ],
+        },
     }
 
 

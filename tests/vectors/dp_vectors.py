@@ -91,6 +91,10 @@ def prices() -> dict[str, Any]:
         cases.append(
             {"event": event, "rounds": rounds, "epsilon": repr(epsilon), "delta_at_least": f"{lower:.6e}"}
         )
+    turns = {"kind": "in-turns", "of": "poisson-gaussian", "cohorts": "3"}
+    event = {**turns, "noise_multiplier": "1.0", "sampling_rate": "0.1"}
+    lower = reference.composed_gaussian_delta_lower(1.0, 0.1, reference.rounds_of_one_unit(20, 3), 0.5)
+    cases.append({"event": event, "rounds": 20, "epsilon": "0.5", "delta_at_least": f"{lower:.6e}"})
     sensitivity, variance, rate = 40, 900, 0.3
     mixture, noise = reference.sampled_pair(variance, sensitivity, rate, 500)
     event = {
@@ -107,7 +111,7 @@ def prices() -> dict[str, Any]:
         cases.append(
             {"event": event, "rounds": 1, "epsilon": repr(epsilon), "delta_at_least": f"{lower:.6e}"}
         )
-    return {"protocol": "fedpriv/dp/v1", "clause": "5.3, 7.1, 7.3", "cases": cases}
+    return {"protocol": "fedpriv/dp/v1", "clause": "5.3, 7.1, 7.3, 7.12", "cases": cases}
 
 
 CASES = {"dp_fixed_point": fixed_point, "dp_skellam_weights": skellam, "dp_prices": prices}

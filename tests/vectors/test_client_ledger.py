@@ -83,3 +83,15 @@ def test_the_reference_marks_what_the_package_marks() -> None:
     assert reference.marks_digest(marks).hex() == case["digest"]
     assert reference.name(salt, marks, None) == case["name"]
     assert reference.name(salt, marks, "2026") == case["name_of_version_2026"]
+
+
+def test_the_reference_marks_images_as_the_package_does() -> None:
+    case = read("marks_of_images")
+    salt = bytes.fromhex(case["salt"])
+    marks = []
+    for image in case["images"]:
+        form = reference.canonical_image(image["shape"], bytes.fromhex(image["pixels"]))
+        marks.append(f"{reference.mark_of(salt, form):016x}")
+    assert marks == [image["mark"] for image in case["images"]]
+    assert marks[0] == marks[1]
+    assert len(set(marks)) == len(marks) - 1

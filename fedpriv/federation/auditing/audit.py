@@ -186,10 +186,10 @@ def _membership(work: Workplace, plan: Plan, run_dir: Path | None, full: bool) -
 
 
 def _check_work(config: Config) -> None:
-    if (config.unit, config.work) not in _AUDITED or config.privacy.bands is not None:
+    if (config.unit, config.work) not in _AUDITED or config.cohorts is not None:
         raise UsageError(
             "There is no audit of this kind of run yet: canaries are records in runs of one local step, or "
-            "clients in runs without a matrix mechanism.",
+            "clients; and all clients take part in every round.",
             hint="Audit a configuration with unit = client, or with unit = record and local.steps = 1.",
         )
 

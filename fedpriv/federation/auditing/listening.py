@@ -16,6 +16,8 @@ from fedpriv.federation.auditing.canary_clients import CanaryWork
 from fedpriv.federation.outcome import RoundLost
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round import RoundRunner, fresh_identities
+from fedpriv.federation.server_step import ServerStep
+from fedpriv.federation.work.coordinates import RoundCoordinates
 from fedpriv.federation.work.local_work import learner
 from fedpriv.federation.workplace import Workplace
 
@@ -98,7 +100,7 @@ def listen(
     Raises:
         TooFewParties: a round ended without a sum.
     """
-    placed = Canaries.draw(canaries, work.manifest.size, plan.grid.clip, entropy.stream("canaries").words)
+    placed = Canaries.draw(canaries, plan.coordinates, plan.grid.clip, entropy.stream("canaries").words)
     learns = gradients or learner(work, plan)
     planted: CanaryWork | CanaryGradients
     if plan.work == "update":
@@ -111,9 +113,9 @@ def listen(
         joined = replace(work, dataset=dataset)
         runner = start_rounds(build, joined, plan, entropy, cast("RecordGradients", planted))
     sign = -1.0 if plan.work == "update" else 1.0  # a gradient points up the loss, an update down
-    optimizer = work.optimizer()
+    server = ServerStep(work, RoundCoordinates.of(work, plan), work.optimizer())
     start = parameters = work.manifest.flatten(work.model)
-    moved, scores = np.zeros(work.manifest.size), []
+    moved, scores = np.zeros(plan.coordinates), []
     try:
         for round_ in range(1, rounds + 1):
             before = planted.background.copy()
@@ -124,7 +126,7 @@ def listen(
             released = outcome.gradient * scale
             scores.append(placed.scores(released - (planted.background - before)))
             moved += released
-            parameters = optimizer.step(parameters, outcome.gradient)
+            parameters = server.step(round_, parameters, outcome.gradient)
     finally:
         work.manifest.restore(work.model, start)
     return Heard(placed, placed.separated(np.array(scores)), moved, planted.background)

@@ -17,7 +17,7 @@ from fedpriv.federation.workplace import Workplace
 from fedpriv.training.task import by_length, evaluating
 
 if TYPE_CHECKING:
-    from fedpriv.training import Encoded
+    from fedpriv.training import Records
 
 __all__ = ["SAMPLE", "membership_of"]
 
@@ -60,7 +60,7 @@ def membership_of(
     return membership_test(members, others, epsilon=epsilon, delta=plan.delta)
 
 
-def _losses(work: Workplace, encoded: Encoded, picked: NDArray[np.int64]) -> NDArray[np.float64]:
+def _losses(work: Workplace, encoded: Records, picked: NDArray[np.int64]) -> NDArray[np.float64]:
     """The loss of each record at ``picked`` in nats, shape ``picked.shape``."""
     found = np.empty(len(encoded))
     with evaluating(work.model):

@@ -28,9 +28,11 @@ from fedpriv.federation.auditing.received import received_residues
 from fedpriv.federation.auditing.watched_round import WatchedRounds
 from fedpriv.federation.outcome import RoundLost, RoundOutcome
 from fedpriv.federation.planning.plan import Plan
+from fedpriv.federation.server_step import ServerStep
+from fedpriv.federation.work.coordinates import RoundCoordinates
 from fedpriv.federation.work.local_work import learner
 from fedpriv.federation.workplace import Workplace
-from fedpriv.training.task import Encoded, by_length
+from fedpriv.training.task import Records, by_length
 
 if TYPE_CHECKING:
     from fedpriv.training import RecordGradients
@@ -124,7 +126,7 @@ def server_view(
     scores: dict[View, list[NDArray[np.float64]]] = {}
     inside: list[NDArray[np.bool_]] = []
     residues: list[NDArray[np.uint64]] = []
-    optimizer = work.optimizer()
+    server = ServerStep(work, RoundCoordinates.of(work, plan), work.optimizer())
     start = parameters = work.manifest.flatten(work.model)
     try:
         for round_ in range(1, rounds + 1):
@@ -133,14 +135,16 @@ def server_view(
                 raise TooFewParties(f"round {round_} of the audit ended without a sum: {outcome.reason}")
             shard, drawn = shards[client - 1], runner.watched.drawn
             picked = _candidates(rng, shard, drawn, plan.noise.dimension, work.train)
-            rows = np.concatenate(list(gradients.clipped(work.train, picked)))
+            within, own = server.coordinates.of_client(round_, client, parameters)
+            work.manifest.restore(work.model, own)
+            rows = np.concatenate(list(gradients.clipped(work.train, picked, within)))
             inside.append(np.isin(picked, drawn))
             share = float(np.clip(inside[-1].mean(), 0.5 / picked.size, 1.0 - 0.5 / picked.size))
             received = received_residues(plan.aggregator, runner.tap.messages)
             residues += [] if received is None else [received]
             for name, view in _views(plan, runner, outcome, received).items():
                 scores.setdefault(name, []).append(candidate_scores(view, rows, share))
-            parameters = optimizer.step(parameters, outcome.gradient)
+            parameters = server.step(round_, parameters, outcome.gradient)
     finally:
         work.manifest.restore(work.model, start)
     truth = np.concatenate(inside)
@@ -174,7 +178,7 @@ def _candidates(
     shard: NDArray[np.int64],
     drawn: NDArray[np.int64],
     dimension: int,
-    encoded: Encoded,
+    encoded: Records,
 ) -> NDArray[np.int64]:
     """Records of ``shard``, as many drawn ones as there is room for, in the order of their gradients."""
     room = min(_CANDIDATES, dimension // 4, _MEMORY // dimension)

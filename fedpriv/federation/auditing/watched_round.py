@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedpriv.federation.auditing.received import Tapped
 from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.work.record_work import RecordWork
+from fedpriv.peft import Coordinates
 
 if TYPE_CHECKING:
     from fedpriv.federation.cohort import Cohort
@@ -30,10 +31,10 @@ class _Asked:
         self.indices = np.zeros(0, dtype=np.int64)
 
     def clipped(
-        self, encoded: Any, indices: Sequence[int] | NDArray[np.int64]
+        self, encoded: Any, indices: Sequence[int] | NDArray[np.int64], within: Coordinates | None
     ) -> Iterator[NDArray[np.float32]]:
         self.indices = np.asarray(indices, dtype=np.int64)
-        return self.gradients.clipped(encoded, indices)
+        return self.gradients.clipped(encoded, indices, within)
 
 
 @dataclass(slots=True)

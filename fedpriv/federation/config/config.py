@@ -15,10 +15,14 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from fedpriv.crypto.digest import canonical_json, digest
+from fedpriv.federation.config.coordinates_rules import check_coordinates, check_server
+from fedpriv.federation.config.language_rules import check_language
+from fedpriv.federation.config.participation_rules import check_equal_cohorts
 from fedpriv.federation.config.rules import Work, cross_check, kind_of_work, least_survivors
 from fedpriv.federation.config.tables import (
     Budget,
     Ckks,
+    Compression,
     Data,
     Local,
     Model,
@@ -32,7 +36,9 @@ from fedpriv.federation.config.tables import (
     Table,
     Training,
 )
+from fedpriv.federation.config.task_rules import Task, unused_by
 from fedpriv.federation.config.text import explain, merge_overrides, parse_toml, write_toml
+from fedpriv.federation.planning.cohorts import largest_cohort
 
 __all__ = ["Config", "load"]
 
@@ -50,6 +56,7 @@ class Config(Table):
     aggregator: Literal["masked", "plain", "ckks"] = Field(
         default="masked", description="how the updates are summed"
     )
+    task: Task = Field(default="text-classification", description="what a record is, and what is learned")
     run: Run
     model: Model
     peft: Peft = Peft()
@@ -59,6 +66,9 @@ class Config(Table):
     local: Local = Local()
     secagg: SecAgg = SecAgg()
     ckks: Ckks = Ckks()
+    compression: Compression | None = Field(
+        default=None, description="fewer coordinates in a round; default: all that the method has"
+    )
     server: Server = Server()
     training: Training = Training()
     simulation: Simulation = Simulation()
@@ -72,6 +82,8 @@ class Config(Table):
             unit=self.unit,
             trust=self.trust,
             aggregator=self.aggregator,
+            task=self.task,
+            model=self.model,
             peft=self.peft,
             privacy=self.privacy,
             local=self.local,
@@ -79,7 +91,12 @@ class Config(Table):
             partition=self.partition,
             secagg=self.secagg,
             ckks=self.ckks,
+            simulation=self.simulation,
+            run=self.run,
         )
+        check_language(self.task, self.model, self.partition, self.training)
+        check_coordinates(self.peft, self.privacy, self.compression)
+        check_server(self.server)
         return self
 
     @classmethod
@@ -118,6 +135,23 @@ class Config(Table):
         """Steps of a client in a round; None where passes are counted."""
         return None if self.local_epochs is not None else self.local.steps or 1
 
+    @property
+    def cohorts(self) -> int | None:
+        """Disjoint cohorts of clients that take turns; None where all clients take part in every round."""
+        if self.run.participation is not None:
+            return round(1 / self.run.participation)
+        return self.privacy.bands
+
+    def cohort_size(self, clients: int) -> int:
+        """Clients of the largest cohort of so many.
+
+        Raises:
+            ConfigError: ``run.participation`` makes no cohorts of one size of them.
+        """
+        if self.run.participation is not None:
+            check_equal_cohorts(clients, round(1 / self.run.participation))
+        return largest_cohort(clients, self.cohorts)
+
     def min_survivors(self, clients: int) -> int:
         """Fewest of ``clients`` whose sum a round accepts, given or a safe number.
 
@@ -136,8 +170,8 @@ class Config(Table):
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, every default written out, without what is not set or does not apply."""
-        other = None if self.aggregator == "ckks" else {"ckks"}
-        return self.model_dump(mode="json", exclude_none=True, exclude=other)
+        other: dict[str, Any] = {} if self.aggregator == "ckks" else {"ckks": True}
+        return self.model_dump(mode="json", exclude_none=True, exclude={**other, **unused_by(self.task)})
 
     def to_toml(self) -> str:
         """The configuration as a TOML file; read from the same folder it gives an equal one."""

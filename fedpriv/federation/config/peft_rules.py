@@ -47,6 +47,12 @@ def check_peft(peft: Peft) -> None:
                 if own
                 else f"leave it out; {peft.method} has no options",
             )
+    if peft.ranks is not None and max(peft.ranks) != peft.rank:
+        raise ConfigError(
+            f"`peft.ranks` goes up to {max(peft.ranks)}, and `peft.rank` is {peft.rank}",
+            key="peft.ranks",
+            hint="the largest of the clients' ranks is the model's: give both alike",
+        )
     if peft.feedforward_modules is not None and peft.target_modules is None:
         raise ConfigError(
             "`peft.feedforward_modules` is set without `peft.target_modules`",

@@ -7,8 +7,22 @@ from typing import Literal
 from fedpriv import dp
 from fedpriv.errors import ConfigError, UnsafeParameters
 from fedpriv.federation.config.ckks_rules import check_ckks, committee
+from fedpriv.federation.config.participation_rules import check_equal_cohorts, check_participation
 from fedpriv.federation.config.peft_rules import check_peft
-from fedpriv.federation.config.tables import Ckks, Data, Local, Partition, Peft, Privacy, SecAgg
+from fedpriv.federation.config.simulation_rules import check_simulation
+from fedpriv.federation.config.tables import (
+    Ckks,
+    Data,
+    Local,
+    Model,
+    Partition,
+    Peft,
+    Privacy,
+    Run,
+    SecAgg,
+    Simulation,
+)
+from fedpriv.federation.config.task_rules import check_task
 
 __all__ = ["FEWEST_CLIENTS", "Work", "cross_check", "kind_of_work", "least_survivors"]
 
@@ -27,6 +41,8 @@ def cross_check(
     unit: str,
     trust: str,
     aggregator: str,
+    task: str,
+    model: Model,
     peft: Peft,
     privacy: Privacy,
     local: Local,
@@ -34,10 +50,13 @@ def cross_check(
     partition: Partition,
     secagg: SecAgg,
     ckks: Ckks,
+    simulation: Simulation,
+    run: Run,
 ) -> None:
     """What two keys get wrong together, and what this version does not offer."""
     work = kind_of_work(unit, trust, local)
     check_peft(peft)
+    check_task(task, model, data, peft)
     _check_epsilon(privacy)
     _check_local(work, local)
     _check_mechanism(unit, trust, privacy)
@@ -47,9 +66,13 @@ def cross_check(
         _check_privacy(privacy)
     _check_data(data)
     _check_partition(partition)
+    check_simulation(work, peft, simulation)
+    check_participation(run, peft, privacy)
     check_ckks(trust, aggregator, secagg, ckks)
     if partition.clients is not None:
         cohort = -(-partition.clients // (privacy.bands or 1))
+        if run.participation is not None:
+            cohort = check_equal_cohorts(partition.clients, round(1 / run.participation))
         least_survivors(aggregator, secagg, cohort)
         if aggregator == "ckks" and ckks.mode == "threshold":
             committee(ckks, secagg, cohort)
@@ -236,12 +259,13 @@ def _check_data(data: Data) -> None:
         raise ConfigError(
             f"`data.labels` names {twice!r} twice", key="data.labels", hint="name every label once"
         )
-    if data.text == data.label:
-        raise ConfigError(
-            f"`data.text` and `data.label` are both {data.text!r}",
-            key="data.label",
-            hint="the text and the label are two columns",
-        )
+    for what, column in (("text", data.text), ("image", data.image)):
+        if column == data.label:
+            raise ConfigError(
+                f"`data.{what}` and `data.label` are both {column!r}",
+                key="data.label",
+                hint=f"the {what} and the label are two columns",
+            )
     if (data.test.fraction is None) == (data.test.source is None):
         raise ConfigError(
             "`data.test` needs either `fraction` or `source`, and has "
@@ -265,11 +289,17 @@ def _check_partition(partition: Partition) -> None:
             key="partition.column",
             hint="name the column that says where a record belongs",
         )
-    if method in {"iid", "dirichlet"} and partition.column is not None:
+    if method not in {"groups", "column"} and partition.column is not None:
         raise ConfigError(
             f"`partition.column` is {partition.column!r}, and the method {method!r} uses no column",
             key="partition.column",
             hint='leave it out, or use `method = "groups"` or `method = "column"`',
+        )
+    if method != "shards" and partition.shards_per_client is not None:
+        raise ConfigError(
+            f"`partition.shards_per_client` is set, and the method {method!r} cuts no shards",
+            key="partition.shards_per_client",
+            hint='leave it out, or use `method = "shards"`',
         )
     if method != "column" and partition.clients is None:
         raise ConfigError(

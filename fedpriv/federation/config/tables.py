@@ -13,6 +13,7 @@ __all__ = [
     "AdaptiveClipping",
     "Budget",
     "Ckks",
+    "Compression",
     "Data",
     "Local",
     "Model",
@@ -50,6 +51,12 @@ class Run(Table):
         description="names the run and its folder: letters, digits, dots, dashes and underscores",
     )
     rounds: int = Field(ge=1, description="rounds of training, fixed before the first one")
+    participation: _Fraction | None = Field(
+        default=None,
+        ge=0.001,
+        description="share of the clients that take part in a round, in turns: 0.25 makes four cohorts; "
+        "default: all",
+    )
     seed: int = Field(
         default=0,
         ge=0,
@@ -66,6 +73,13 @@ class Model(Table):
     )
     revision: str | None = Field(default=None, description="revision of a Hugging Face model")
     max_length: int = Field(default=128, ge=4, le=131_072, description="tokens of a text that are read")
+    image_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="pixels to which both sides of an image are scaled, a multiple of the model's patch; "
+        "default: the model's own",
+    )
     pooling: Literal["cls", "mean"] | None = Field(
         default=None, description="what the classification head reads; default: the model's own way"
     )
@@ -78,14 +92,14 @@ class Peft(Table):
         default="ffa-lora",
         description="ffa-lora freezes one half of LoRA, so that noise is not multiplied by noise",
     )
-    rank: int = Field(default=8, ge=1, le=4096, description="lora, ffa-lora, fed-sb: rank of the update")
+    rank: int = Field(default=8, ge=1, le=4096, description="lora and its kin, fed-sb: rank of the update")
     alpha: _Positive = Field(
         default=16.0, description="their scale: the update is multiplied by alpha / rank"
     )
     target_modules: _Names | None = Field(
         default=None,
-        description="lora, ffa-lora, fed-sb, ia3: names of the layers that carry them; default: the model's "
-        "attention query and value, for ia3 key, value and feed-forward output",
+        description="lora and its kin, fed-sb, ia3: names of the layers that carry them; default: the "
+        "model's attention query and value, for ia3 key, value and feed-forward output",
     )
     layers: _Indices | None = Field(
         default=None,
@@ -100,7 +114,10 @@ class Peft(Table):
         default=None, ge=1, le=65_536, description="adapter: its width inside; default: 16"
     )
     virtual_tokens: int | None = Field(
-        default=None, ge=1, le=4096, description="prompt, prefix, p-tuning: positions trained; default: 10"
+        default=None,
+        ge=1,
+        le=4096,
+        description="prompt, prefix, p-tuning, deep-prompt: tokens trained; default: 10",
     )
     encoder_width: int | None = Field(
         default=None, ge=1, le=65_536, description="p-tuning: width of its network; default: 64"
@@ -108,6 +125,19 @@ class Peft(Table):
     feedforward_modules: _Names | None = Field(
         default=None,
         description="ia3: those of target_modules whose input is scaled, in place of their output",
+    )
+    ranks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=1)] | None = (
+        Field(
+            default=None,
+            description="hetlora: the clients' own ranks, which they take in turn; the largest is rank; "
+            "default: a quarter of it, half of it, all of it",
+        )
+    )
+    density: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="flasc: share of the coordinates that travel in a round; default: 0.25",
     )
 
     @model_validator(mode="before")
@@ -148,6 +178,9 @@ class Data(Table):
         default="auto", description="auto reads the file's name"
     )
     text: str = Field(default="text", min_length=1, description="column of the text")
+    image: str | None = Field(
+        default=None, min_length=1, description="column of the image in a Parquet file; default: image"
+    )
     label: str = Field(default="label", min_length=1, description="column of the label")
     labels: Annotated[tuple[str, ...], Field(strict=False, min_length=2)] | None = Field(
         default=None,
@@ -171,15 +204,25 @@ class Data(Table):
 class Partition(Table):
     """``[partition]``: how the records belong to clients."""
 
-    method: Literal["groups", "column", "iid", "dirichlet"] = Field(
+    method: Literal["groups", "column", "iid", "dirichlet", "shards", "quantity"] = Field(
         default="iid",
         description="groups: whole groups of a column to each client; column: one client for each value; "
-        "iid: at random; dirichlet: label shares drawn from Dirichlet(alpha)",
+        "iid: at random; dirichlet: label shares drawn from Dirichlet(alpha); shards: a few runs of the "
+        "records in the order of their labels to each; quantity: at random, sizes drawn from "
+        "Dirichlet(alpha)",
     )
     clients: int | None = Field(default=None, ge=1, le=100_000, description="number of clients")
     column: str | None = Field(default=None, description="column of the groups, or of the clients' names")
     skew: _Share = Field(default=0.5, description="groups: 0 mixes at random, 1 sorts by label")
-    alpha: _Positive = Field(default=1.0, description="dirichlet: small values make the clients differ more")
+    alpha: _Positive = Field(
+        default=1.0, description="dirichlet, quantity: small values make the clients differ more"
+    )
+    shards_per_client: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="shards: how many runs of records a client is given; default: 2",
+    )
 
 
 class AdaptiveClipping(Table):
@@ -341,14 +384,39 @@ class Ckks(Table):
     )
 
 
+class Compression(Table):
+    """``[compression]``: fewer coordinates in a round, drawn from run.seed; ``share`` or ``bytes``."""
+
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="part of the method's coordinates that travels, drawn anew each round",
+    )
+    bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="bytes that a client may send in a round; the plan chooses the narrowest modulus that "
+        "costs next to no privacy, and then the share",
+    )
+
+
 class Server(Table):
     """``[server]``: what the server does with the sum."""
 
-    optimizer: Literal["adam", "sgd"] = Field(default="adam", description="the optimiser of the server")
+    optimizer: Literal["adam", "sgd", "yogi"] = Field(
+        default="adam",
+        description="the optimiser of the server; on whole updates sgd with learning_rate = 1 is FedAvg, "
+        "with momentum FedAvgM, adam FedAdam, yogi FedYogi",
+    )
     learning_rate: _Positive = Field(default=0.005, description="step size")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of sgd")
-    beta1: float = Field(default=0.9, ge=0, lt=1, description="first decay rate of adam")
-    beta2: float = Field(default=0.99, ge=0, lt=1, description="second decay rate of adam")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="first decay rate of adam and yogi")
+    beta2: float = Field(default=0.99, ge=0, lt=1, description="second decay rate of adam and yogi")
+    epsilon: _Positive | None = Field(
+        default=None,
+        description="what keeps the divisor of adam and yogi from zero; default: 1e-8, for yogi 0.001",
+    )
 
 
 class Training(Table):
@@ -378,6 +446,18 @@ class Training(Table):
     evaluate_every: int = Field(
         default=5, ge=1, description="rounds between two evaluations on the held-out data"
     )
+    generate: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="causal-lm: held-out texts whose beginnings the base and the final model go on with, "
+        "beside what really came next; default: none",
+    )
+    groups: str | None = Field(
+        default=None,
+        min_length=1,
+        description="column by whose values the final model is judged on the held-out data as well",
+    )
 
 
 class Simulation(Table):
@@ -385,6 +465,26 @@ class Simulation(Table):
 
     dropout: _Share = Field(
         default=0.0, description="chance a round that one random client vanishes at a random stage"
+    )
+    stragglers: _Share = Field(
+        default=0.0, description="share of the clients that are slow, drawn once from run.seed"
+    )
+    straggler_misses: _Share | None = Field(
+        default=None, description="chance a round that a straggler's upload comes too late; default: 0.5"
+    )
+    away: _Share = Field(
+        default=0.0, description="chance a round that a client leaves, to come back after away_rounds rounds"
+    )
+    away_rounds: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="rounds for which a client that leaves is away; default: 3",
+    )
+    measure_gap: bool = Field(
+        default=False,
+        description="measure how far the mean of the clients' products B A is from the product of the means, "
+        "from their updates without noise, which no real server sees",
     )
 
 

@@ -12,6 +12,9 @@ from fedpriv.federation.workplace import Workplace
 
 __all__ = ["measured"]
 
+_COPIES = 3
+"""Of a micro-batch's logits: themselves, their softmax, and a gradient."""
+
 _FORWARD_SHARE = 1 / 3
 """A forward pass, as a share of a forward and a backward pass."""
 
@@ -44,7 +47,22 @@ def measured(work: Workplace, config: Config) -> Estimate:
             + evaluations * len(work.dataset.test) * _FORWARD_SHARE
         ),
         memory_bytes=_peak_memory(),
+        logits_bytes=_logits(work, config),
     )
+
+
+def _logits(work: Workplace, config: Config) -> int | None:
+    """Bytes of the logits of a micro-batch of the longest texts, with their loss; None for other tasks.
+
+    There is one for each token and word of the vocabulary, which no PEFT method makes fewer.
+    """
+    from fedpriv.training import CausalLanguageModel
+
+    if not isinstance(work.task, CausalLanguageModel):
+        return None
+    lengths = work.train.lengths
+    longest = 0 if lengths is None else int(lengths.max(initial=0))
+    return _COPIES * 4 * config.training.micro_batch * longest * work.task.vocabulary
 
 
 def _records_a_round(work: Workplace, config: Config) -> float:

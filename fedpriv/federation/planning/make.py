@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from fedpriv import dp
-from fedpriv.aggregation import Ckks, Masked, Plain
 from fedpriv.encoding import FixedPoint
-from fedpriv.encoding.packing import packed_size
 from fedpriv.encoding.scale import grid_sensitivity
-from fedpriv.errors import IntegrityError, UnsafeParameters
+from fedpriv.errors import IntegrityError, UnsafeParameters, UsageError
 from fedpriv.federation.config import Config
 from fedpriv.federation.planning.cohorts import largest_cohort
+from fedpriv.federation.planning.compression import fitted, shared, widths
 from fedpriv.federation.planning.costs import Costs, costs_of
-from fedpriv.federation.planning.encrypted import ckks_aggregator, largest_value
+from fedpriv.federation.planning.encrypted import largest_value
 from fedpriv.federation.planning.estimate import measured
-from fedpriv.federation.planning.plan import Aggregator, Plan
+from fedpriv.federation.planning.grid import grid_and_noise, noise_on
+from fedpriv.federation.planning.plan import Aggregator, Compressed, Plan
 from fedpriv.federation.planning.subject import Subject
+from fedpriv.federation.planning.summing import aggregator_for, traffic
 from fedpriv.federation.work.contribution import Contribution
 from fedpriv.federation.workplace import Workplace, prepare
-from fedpriv.secagg import UPDATE, SecAggParams, Vector, round_cost
 
 __all__ = ["make_plan", "plan_of", "read_plan"]
 
 _SLACK_STEP = 1.0005
 """Factor by which a calibrated noise multiplier grows until the coupling's slack fits as well."""
-
-_WIDTHS = (32, 40, 48, 56)
-"""Moduli that are tried where the configuration names none: whole bytes, the usual one first."""
-
-_ENCRYPTED_WIDTHS = (20, 24, 28, *_WIDTHS)
-"""The same for an encrypted sum, where every bit of a value is sent twice and more."""
 
 _NEXT_TO_FREE = 1.001
 """How much of ε the coupling's slack may cost before a finer grid is taken."""
@@ -64,8 +57,9 @@ def plan_of(config: Config, subject: Subject) -> Plan:
         UsageError, UnsafeParameters: as `make_plan`.
     """
     one = Contribution.of(config, records=subject.records, clients=subject.clients)
-    grid, noise = _calibrate(config, subject, one)
-    return _plan(config, subject, one, grid, noise, priced=costs_of)
+    _check_clients(config, subject)
+    part, grid, noise = _calibrate(config, subject, one)
+    return _plan(config, part, one, grid, noise, of=subject.parameters, priced=costs_of)
 
 
 def read_plan(config: Config, subject: Subject, values: Mapping[str, Any]) -> Plan:
@@ -78,8 +72,9 @@ def read_plan(config: Config, subject: Subject, values: Mapping[str, Any]) -> Pl
         IntegrityError: it is no plan for this configuration and subject.
     """
     one = Contribution.of(config, records=subject.records, clients=subject.clients)
-    clients = largest_cohort(subject.clients, one.bands)
+    clients = largest_cohort(subject.clients, one.cohorts)
     try:
+        part = _written_part(config, subject, values)
         grid = FixedPoint(
             bits=values["bits"],
             clients=clients,
@@ -88,8 +83,16 @@ def read_plan(config: Config, subject: Subject, values: Mapping[str, Any]) -> Pl
             sensitivity=grid_sensitivity(config.privacy.clip, values["scale_log2"]),
             client_bound=values["client_bound"],
         )
-        noise = _noise(config, subject, one, grid, values["noise_multiplier"])
-        plan = _plan(config, subject, one, grid, noise, priced=lambda *_: Costs.from_dict(values))
+        noise = noise_on(grid, config, part, one, values["noise_multiplier"])
+        plan = _plan(
+            config,
+            part,
+            one,
+            grid,
+            noise,
+            of=subject.parameters,
+            priced=lambda *_: Costs.from_dict(values),
+        )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise IntegrityError(f"The written plan is none: {error}.") from None
     if json.loads(json.dumps(plan.to_dict())) != values:
@@ -107,16 +110,22 @@ def _plan(
     grid: FixedPoint,
     noise: dp.NoisePlan,
     *,
+    of: int,
     priced: Callable[[Config, Subject, Contribution, dp.NoisePlan, Aggregator], Costs],
 ) -> Plan:
-    """Everything that follows from the grid and the noise."""
+    """Everything that follows from the grid and the noise; ``of``: parameters that the method has."""
     privacy = config.privacy
     largest = largest_value(one, grid, noise, config.run.rounds)
-    aggregator = _aggregator(config, grid, noise, noise.clients, largest)
+    aggregator = aggregator_for(config, grid, noise, noise.clients, largest)
     smaller = None
-    if one.bands and subject.clients % one.bands:
-        smaller = _aggregator(config, grid, noise, noise.clients - 1, largest)
-    sent, masks = _traffic(aggregator)
+    if one.cohorts and subject.clients % one.cohorts:
+        smaller = aggregator_for(config, grid, noise, noise.clients - 1, largest)
+    sent, masks = traffic(aggregator)
+    compressed = None
+    if config.compression is not None:
+        compressed = Compressed(subject.parameters, of, config.compression.bytes)
+        if compressed.bytes is not None and sent > compressed.bytes:
+            raise _too_few_bytes(config, sent - compressed.bytes)
     costs = priced(config, subject, one, noise, aggregator)
     return Plan(
         dataset=subject.dataset,
@@ -146,6 +155,7 @@ def _plan(
         local_epochs=config.local_epochs,
         adaptive_clip=one.adaptive_clip(config, grid),
         bands=one.bands,
+        cohorts=one.cohorts,
         all_clients=subject.clients,
         smaller=smaller,
         seed=config.run.seed,
@@ -154,135 +164,81 @@ def _plan(
         epsilon_person=costs.epsilon_person,
         epsilon_everywhere=costs.epsilon_everywhere,
         allow_large_epsilon=privacy.allow_large_epsilon,
+        compressed=compressed,
     )
 
 
-def _calibrate(config: Config, subject: Subject, one: Contribution) -> tuple[FixedPoint, dp.NoisePlan]:
-    """The coarsest grid whose distance from Gaussian noise is next to free, and just enough noise on it."""
+def _check_clients(config: Config, subject: Subject) -> None:
+    """Refuse a model with coordinates that no client has."""
+    spec = config.peft.spec(config.run.seed)
+    least = spec.kind.least_clients(spec)
+    if subject.clients < least:
+        raise UsageError(
+            f"With {subject.clients} clients nobody has rank {spec.rank}: the ranks are taken in turn.",
+            hint=f"Have {least} clients or more, or put the largest of peft.ranks first.",
+        )
+
+
+def _written_part(config: Config, subject: Subject, values: Mapping[str, Any]) -> Subject:
+    """The part of the subject that a written plan sends: as configured, or as many as it says fit.
+
+    Raises:
+        KeyError, TypeError, ValueError: it says none, or more than there are.
+    """
+    if config.compression is None or config.compression.bytes is None:
+        return shared(config, subject)
+    parameters = int(values["compression"]["coordinates"])
+    if not 1 <= parameters <= subject.parameters:
+        raise ValueError(f"{parameters} of {subject.parameters} coordinates")
+    return replace(subject, parameters=parameters)
+
+
+def _calibrate(
+    config: Config, subject: Subject, one: Contribution
+) -> tuple[Subject, FixedPoint, dp.NoisePlan]:
+    """The narrowest modulus with a grid whose distance from Gaussian noise is next to free, as many
+    parameters as may be sent in it, and just enough noise."""
     privacy, rounds, rate = config.privacy, config.run.rounds, one.sampling_rate
     releases = one.releases(rounds)
     multiplier = privacy.noise_multiplier or dp.noise_multiplier(
         privacy.epsilon, privacy.delta, rate, releases
     )
     ideal = dp.epsilon_pld([(dp.PoissonGaussian(multiplier, rate), releases)], privacy.delta)
-    widths: tuple[int, ...] = _ENCRYPTED_WIDTHS if config.aggregator == "ckks" else _WIDTHS
-    if config.secagg.bits is not None:
-        widths = (config.secagg.bits,)
-    for bits in widths:
+
+    def priced(part: Subject, bits: int) -> tuple[FixedPoint, dp.NoisePlan, float]:
+        grid, noise = grid_and_noise(config, part, bits, multiplier, one)
+        return grid, noise, dp.epsilon_pld([(one.events(noise).event(), rounds)], privacy.delta)
+
+    problem: UnsafeParameters | None = None
+    found: tuple[Subject, int, float] | None = None
+    for bits in widths(config):
         try:
-            grid, noise = _grid_and_noise(config, subject, bits, multiplier, one)
-            cost = dp.epsilon_pld([(one.events(noise).event(), rounds)], privacy.delta)
-        except UnsafeParameters:
-            if bits == widths[-1]:
-                raise
+            room = fitted(config, subject, bits, multiplier, one)
+            cost = priced(room.subject, bits)[2]
+        except UnsafeParameters as error:
+            problem = error
             continue
-        if cost <= ideal * _NEXT_TO_FREE or bits == widths[-1]:
+        if room.over:
+            problem = _too_few_bytes(config, room.over)
+            break  # a wider modulus takes more
+        found = (room.subject, bits, cost)
+        if cost <= ideal * _NEXT_TO_FREE:
             break
+    if found is None:
+        raise problem or UnsafeParameters("there is no modulus to choose from")
+    part, bits, cost = found
+    grid, noise, cost = priced(part, bits)
     while privacy.noise_multiplier is None and cost > privacy.epsilon:
         multiplier *= _SLACK_STEP
-        grid, noise = _grid_and_noise(config, subject, bits, multiplier, one)
-        cost = dp.epsilon_pld([(one.events(noise).event(), rounds)], privacy.delta)
-    return grid, noise
+        grid, noise, cost = priced(part, bits)
+    return part, grid, noise
 
 
-def _grid_and_noise(
-    config: Config, subject: Subject, bits: int, multiplier: float, one: Contribution
-) -> tuple[FixedPoint, dp.NoisePlan]:
-    """The grid that fits the modulus with everybody's noise on it, and the noise in units of that grid."""
-    clients = largest_cohort(subject.clients, one.bands)
-    dimension = one.dimension(subject.parameters)
-    least, colluders = config.min_survivors(clients), config.secagg.max_colluders
-    grid = FixedPoint.plan(
-        bits=bits,
-        clients=clients,
-        clip=config.privacy.clip,
-        expected_contributions=one.expected,
-        noise_multiplier=multiplier * one.stretch * math.sqrt(one.steps),
-        share_excess=dp.share_excess(
-            config.trust, clients=clients, min_survivors=least, max_colluders=colluders
-        ),
-        dimension=dimension,
+def _too_few_bytes(config: Config, over: int) -> UnsafeParameters:
+    """Why a budget of bytes cannot be met, of which the least that can be sent is so many ``over``."""
+    allowed = 0 if config.compression is None else config.compression.bytes or 0
+    least = allowed + over
+    return UnsafeParameters(
+        f"compression.bytes is {allowed:,}, and a client sends at least {least:,} bytes a round here",
+        hint=f"allow {least:,} or more, or choose a smaller PEFT method, fewer clients or another aggregator",
     )
-    return grid, _noise(config, subject, one, grid, multiplier)
-
-
-def _noise(
-    config: Config, subject: Subject, one: Contribution, grid: FixedPoint, multiplier: float
-) -> dp.NoisePlan:
-    """The noise of one round, so many times what one unit can move on ``grid``."""
-    clients = largest_cohort(subject.clients, one.bands)
-    return dp.NoisePlan(
-        trust=config.trust,
-        clients=clients,
-        min_survivors=config.min_survivors(clients),
-        max_colluders=config.secagg.max_colluders,
-        noise_multiplier=multiplier,
-        sensitivity=one.sensitivity(grid),
-        dimension=one.dimension(subject.parameters),
-        sampling_rate=one.sampling_rate,
-        levels=_levels(config, clients),
-    )
-
-
-def _levels(config: Config, clients: int) -> tuple[int, ...]:
-    """The numbers of survivors at which noise is removed: none where no shares add up, or none is wanted.
-
-    On a sparse graph the levels could be asked for twice (spec 10.5), and few clients may vanish anyway;
-    under encryption no secrets are shared that could open them.
-    """
-    if config.trust != "distributed" or not config.secagg.remove_excess:
-        return ()
-    if config.aggregator == "ckks" or _is_sparse(config):
-        return ()
-    return dp.removal_levels(
-        clients=clients,
-        min_survivors=config.min_survivors(clients),
-        max_colluders=config.secagg.max_colluders,
-    )
-
-
-def _aggregator(
-    config: Config, grid: FixedPoint, noise: dp.NoisePlan, clients: int, largest: int
-) -> Aggregator:
-    """The aggregator that the configuration names, with its parameters, for a sum over so many clients, none
-    of whose values is larger than ``largest``."""
-    least = noise.min_survivors
-    if config.aggregator == "ckks":
-        return ckks_aggregator(config, grid, noise, clients, largest)
-    if config.aggregator == "plain":
-        return Plain(clients, grid.bits, noise.dimension, threshold=least, levels=noise.levels)
-    vectors = [Vector(UPDATE, grid.bits, noise.dimension)]
-    if _is_sparse(config):
-        corrupt, dropout = noise.max_colluders + 0.5, clients - least + 0.5  # halves: both are rounded down
-        return Masked(
-            SecAggParams.for_devices(
-                clients, vectors=vectors, corrupt=corrupt / clients, dropout=dropout / clients
-            )
-        )
-    return Masked(
-        SecAggParams.for_cohort(
-            clients,
-            vectors=vectors,
-            max_colluders=noise.max_colluders,
-            min_survivors=least,
-            levels=noise.levels,
-        )
-    )
-
-
-def _is_sparse(config: Config) -> bool:
-    return config.aggregator == "masked" and config.secagg.graph == "sparse"
-
-
-def _traffic(aggregator: Aggregator) -> tuple[int, int]:
-    """The most bytes that a client sends in a round, prepared ahead where it can be, and masks to expand."""
-    if isinstance(aggregator, Ckks):
-        params = aggregator.params
-        opens = 0 if aggregator.has_authority else params.answer_bytes  # clients that hold the key send both
-        return params.upload_bytes + opens, 0
-    if isinstance(aggregator, Plain):
-        secret = 32 if aggregator.levels else 0
-        return packed_size(aggregator.bits, aggregator.dimension) + secret, 0
-    ahead = aggregator.params.complete
-    cost = round_cost(aggregator.params, prepared=ahead, prepares=ahead)
-    return cost.bytes_sent, cost.client_masks

@@ -22,7 +22,7 @@ from fedpriv.federation.planning import words
 from fedpriv.federation.planning.cohorts import cohort
 from fedpriv.federation.work.adaptive_clip import AdaptiveClip
 
-__all__ = ["Adversary", "Aggregator", "Estimate", "Noisy", "Plan"]
+__all__ = ["Adversary", "Aggregator", "Compressed", "Estimate", "Noisy", "Plan"]
 
 Aggregator = Masked | Plain | Ckks
 
@@ -62,10 +62,31 @@ class Adversary:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will take on this machine, from a short measurement."""
+    """What a run will take on this machine, from a short measurement.
+
+    Attributes:
+        seconds: all of it.
+        memory_bytes: the process's largest so far.
+        logits_bytes: of that, for a language model, what the logits of one micro-batch and their loss keep.
+    """
 
     seconds: float
     memory_bytes: int
+    logits_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """How many coordinates travel in a round, of how many that the method has, and the bytes that a client
+    may send (None: as many as that takes)."""
+
+    coordinates: int
+    of: int
+    bytes: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "share": self.coordinates / self.of}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +94,15 @@ class Plan:
     """Everything that is fixed before the first round; ``dataset`` is the training records' fingerprint.
 
     ``unit_key`` names the unit in the ledger: for clients with the digest of who has which records.
-    With ``bands`` the clients take turns in as many cohorts, drawn from the public ``seed``: ``noise`` and
-    ``aggregator`` are those of the largest, ``smaller`` is the aggregator of the others.
+    With ``cohorts`` the clients take turns in as many, drawn from the public ``seed``: ``noise`` and
+    ``aggregator`` are those of the largest, ``smaller`` is the aggregator of the others.  ``bands`` are those
+    of a matrix mechanism, whose cohorts are as many.
     ``work`` says what a client puts into the sum, see :data:`fedpriv.federation.config.rules.Work`.
     ``expected_batch`` is the public number by which a sum is divided: expected records, or the expected sum
     of the clients' weights where whole updates are summed.
     ``epsilon_person`` is what somebody with ``person_records`` records is promised, ``epsilon_everywhere``,
     under ``local``, somebody with one at every client; None where no bound is shown, or none is asked for.
+    ``compressed`` says how many of the method's coordinates travel, where not simply all do.
     ``flooding_slack`` is what the answers of a key's holders may add to δ beside ``delta``.
     """
 
@@ -110,6 +133,7 @@ class Plan:
     local_epochs: int | None = None
     adaptive_clip: AdaptiveClip | None = None
     bands: int | None = None
+    cohorts: int | None = None
     all_clients: int = 0
     smaller: Aggregator | None = None
     seed: int = 0
@@ -119,11 +143,17 @@ class Plan:
     epsilon_everywhere: float | None = None
     allow_large_epsilon: bool = False
     flooding_slack: float = 0.0
+    compressed: Compressed | None = None
 
     @property
     def sampling_rate(self) -> float:
         """Probability with which a record takes part in a round."""
         return self.noise.sampling_rate
+
+    @property
+    def coordinates(self) -> int:
+        """How many coordinates of the model travel in a round, beside the clip's where it moves."""
+        return self.noise.dimension - (self.adaptive_clip is not None)
 
     @property
     def unit_details(self) -> dict[str, str]:
@@ -140,7 +170,7 @@ class Plan:
         return cohort(
             round_,
             clients=len(self.everyone),
-            cohorts=self.bands or 1,
+            cohorts=self.cohorts or 1,
             seed=self.seed,
         )
 
@@ -165,7 +195,7 @@ class Plan:
     @property
     def prepares(self) -> bool:
         """Whether a round makes keys for the next: cohorts that take turns and sparse graphs cannot."""
-        return self.bands is None and self.graph == "complete"
+        return self.cohorts is None and self.graph == "complete"
 
     def in_model_units(self, noisy: Noisy) -> NDArray[np.float64]:
         """Grid units as model units: ``noisy * 2**-scale_log2``, float64, same shape."""
@@ -253,10 +283,12 @@ class Plan:
             "local_steps": self.local_steps,
             "local_epochs": self.local_epochs,
             "bands": self.bands,
+            "cohorts": self.cohorts,
             "clients_in_all": self.all_clients or noise.clients,
             "adaptive_clip": None if self.adaptive_clip is None else asdict(self.adaptive_clip),
             "client_bound": grid.client_bound,
             "dimension": noise.dimension,
+            "compression": None if self.compressed is None else self.compressed.to_dict(),
             "levels": list(noise.levels),
             "share_variance": str(noise.share_variance),
             "server_variance": str(noise.server_variance),

@@ -19,7 +19,7 @@ class Subject:
         clients: how many there are.
         records: nominal number of training records, over all clients.
         unit_key: the unit's name in the ledger: ``record``, or for clients a digest of who they are.
-        parameters: how many are trained.
+        parameters: coordinates of the model that the PEFT method sends in a round.
     """
 
     dataset: str
@@ -37,5 +37,5 @@ class Subject:
             clients=data.clients,
             records=config.privacy.records or len(data.train),
             unit_key="record" if config.unit == "record" else f"client:{data.shares_digest}",
-            parameters=work.manifest.size,
+            parameters=work.spec.kind.width(work.manifest, work.spec),
         )

@@ -10,7 +10,7 @@ from fedpriv.aggregation import Ckks
 from fedpriv.errors import UsageError
 
 if TYPE_CHECKING:
-    from fedpriv.federation.planning.plan import Plan
+    from fedpriv.federation.planning.plan import Compressed, Estimate, Plan
     from fedpriv.federation.workplace import DataSet
 
 __all__ = ["dataset_lines", "frontier_note", "guarantee", "lines", "together_with"]
@@ -93,7 +93,7 @@ def lines(plan: Plan) -> list[tuple[str, str]]:
     found += [
         (
             "clients",
-            f"{noise.clients}; a round needs {noise.min_survivors} survivors and bears "
+            f"{_clients(plan)}; a round needs {noise.min_survivors} survivors and bears "
             f"{noise.max_colluders} colluding",
         ),
         (
@@ -105,6 +105,8 @@ def lines(plan: Plan) -> list[tuple[str, str]]:
             f"{plan.bytes_per_client_round:,} bytes sent per client and round; {_work_of_hiding(plan)}",
         ),
     ]
+    if plan.compressed is not None:
+        found.append(("compression", _compression(plan.compressed)))
     if isinstance(plan.aggregator, Ckks):
         found.append(("encryption", _encryption(plan)))
     if plan.adaptive_clip is not None:
@@ -119,7 +121,7 @@ def lines(plan: Plan) -> list[tuple[str, str]]:
             (
                 "on this machine",
                 f"about {_duration(plan.estimate.seconds)}, "
-                f"{plan.estimate.memory_bytes / 2**20:,.0f} MiB of memory",
+                f"{plan.estimate.memory_bytes / 2**20:,.0f} MiB of memory{_of_it(plan.estimate)}",
             )
         )
     if plan.warning is not None:
@@ -137,6 +139,15 @@ def lines(plan: Plan) -> list[tuple[str, str]]:
             ("INSECURE", "privacy.insecure_seed is set: whoever knows it can take the noise off again")
         )
     return found
+
+
+def _of_it(estimate: Estimate) -> str:
+    if estimate.logits_bytes is None:
+        return ""
+    return (
+        f", {estimate.logits_bytes / 2**20:,.0f} MiB of it for the logits of a micro-batch, in proportion to "
+        "training.micro_batch"
+    )
 
 
 def frontier_note(plan: Plan) -> str:
@@ -182,7 +193,7 @@ def _people(plan: Plan) -> list[tuple[str, str]]:
             "no more, as nobody is said to have records at two clients (data.disjointness = asserted)"
             if plan.disjointness == "asserted"
             else f"{_bound(plan.epsilon_everywhere)} for somebody with {own} at each of the "
-            f"{plan.noise.clients} clients; that there is nobody is not known (data.disjointness)"
+            f"{len(plan.everyone)} clients; that there is nobody is not known (data.disjointness)"
         )
         found.append(("ε over all clients", what))
     return found
@@ -201,10 +212,10 @@ def _rounds_line(plan: Plan) -> str:
         clients = plan.noise.clients
         who = (
             f"all {clients} clients"
-            if plan.bands is None
+            if plan.cohorts is None
             else (
                 f"at most {clients} of the {plan.all_clients} clients, which take turns in "
-                f"{plan.bands} cohorts"
+                f"{plan.cohorts} cohorts"
             )
         )
         return (
@@ -216,7 +227,23 @@ def _rounds_line(plan: Plan) -> str:
     return (
         f"{plan.rounds} of {plan.expected_batch:g} records expected{each}, each record with q = "
         f"{plan.sampling_rate:.5g} ({plan.records:,} records, "
-        f"{'as declared' if plan.records_declared else 'counted, and so public'})"
+        f"{'as declared' if plan.records_declared else 'counted, and so public'}){_turns(plan)}"
+    )
+
+
+def _clients(plan: Plan) -> str:
+    """How many there are, and in a round."""
+    whole, part = len(plan.everyone), plan.noise.clients
+    return f"{whole}" if plan.cohorts is None else f"{part} of {whole} at most in a round"
+
+
+def _turns(plan: Plan) -> str:
+    """In how many rounds a record can be, where its client does not take part in all."""
+    if plan.cohorts is None:
+        return ""
+    most = -(-plan.rounds // plan.cohorts)
+    return (
+        f"; its client takes part in {most} of them at most, as clients take turns in {plan.cohorts} cohorts"
     )
 
 
@@ -271,6 +298,18 @@ def _encryption(plan: Plan) -> str:
     if plan.flooding_slack:
         line += f"; their answers add at most {plan.flooding_slack:.1g} to δ"
     return line
+
+
+def _compression(compressed: Compressed) -> str:
+    """Which part of the method's coordinates is sent, and why."""
+    part, whole = compressed.coordinates, compressed.of
+    said = (
+        f"all {whole:,} coordinates of the method"
+        if part == whole
+        else f"{part:,} of the method's {whole:,} coordinates ({part / whole:.1%}), drawn anew each round "
+        "from run.seed"
+    )
+    return said if compressed.bytes is None else f"{said}, within the {compressed.bytes:,} bytes allowed"
 
 
 def _clip_line(plan: Plan) -> str:

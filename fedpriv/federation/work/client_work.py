@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedpriv.entropy import Entropy
 from fedpriv.errors import IntegrityError
 from fedpriv.federation.planning.plan import Noisy, Plan
+from fedpriv.federation.work.coordinates import RoundCoordinates
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -44,9 +45,11 @@ class ClientWork:
     training: LocalTraining
     clip: float = field(init=False)
     """The clipping norm of the round that comes next, in model units."""
+    _coordinates: RoundCoordinates = field(init=False)
 
     def __post_init__(self) -> None:
         self.clip = self.plan.grid.clip
+        self._coordinates = RoundCoordinates.of(self.work, self.plan)
 
     @property
     def noisy(self) -> bool:
@@ -59,7 +62,8 @@ class ClientWork:
         shard = self.work.dataset.shards[client - 1]
         order = self.entropy.stream("batches", round_, client).read(16)
         rng = np.random.default_rng(int.from_bytes(order, "big"))
-        update = self.training.update(self.work.train, shard, parameters, rng)
+        within, own = self._coordinates.of_client(round_, client, parameters)
+        update = within.take(self.training.update(self.work.train, shard, own, rng, within.moves()))
         update *= weight(shard.size, self.work.config.local.record_cap)
         total = self._quantise(update)
         if plan.adaptive_clip is None:

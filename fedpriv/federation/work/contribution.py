@@ -9,7 +9,6 @@ from fedpriv import dp
 from fedpriv.encoding import FixedPoint
 from fedpriv.errors import UnsafeParameters
 from fedpriv.federation.config import Config
-from fedpriv.federation.planning.cohorts import largest_cohort
 from fedpriv.federation.work.adaptive_clip import AdaptiveClip
 
 __all__ = ["Contribution"]
@@ -30,6 +29,7 @@ class Contribution:
         bit_share: part of a round's cost that the clip's coordinate takes; 0 where the clip does not move.
         steps: sampled steps with noise of their own that one client's vector adds up.
         bands: the bands of a matrix mechanism, in which a client takes part in one of as many rounds.
+        cohorts: how many take turns, those of a matrix mechanism included; None where all take part.
     """
 
     sampling_rate: float
@@ -39,6 +39,7 @@ class Contribution:
     bit_share: float
     steps: int = 1
     bands: int | None = None
+    cohorts: int | None = None
 
     @classmethod
     def of(cls, config: Config, *, records: int, clients: int) -> Contribution:
@@ -47,41 +48,48 @@ class Contribution:
         Raises:
             UnsafeParameters: the expected batch is more than all records.
         """
-        privacy = config.privacy
+        privacy, cohorts = config.privacy, config.cohorts
         if config.work == "update":
             adaptive = privacy.adaptive_clip
-            cohort = largest_cohort(clients, privacy.bands)
+            cohort = config.cohort_size(clients)
             return cls(
                 sampling_rate=1.0,
-                divisor=config.local.expected_weight or clients / (privacy.bands or 1),
+                divisor=config.local.expected_weight or clients / (cohorts or 1),
                 expected=cohort / 2,  # one vector a client: the grid's bound on its coordinates is S
                 turns=1 if config.unit == "client" else 2,
                 bit_share=0.0 if adaptive is None else adaptive.share,
                 bands=privacy.bands,
+                cohorts=cohorts,
             )
         batch = privacy.expected_batch
-        if batch is None or batch > records:
+        rate = (batch or 0) * (cohorts or 1) / records
+        if batch is None or rate > 1:
+            there = (
+                f"{records:,} records" if cohorts is None else f"{records // cohorts:,} records of a cohort"
+            )
             raise UnsafeParameters(
-                f"privacy.expected_batch = {batch or 0:g} is more than the {records:,} records",
+                f"privacy.expected_batch = {batch or 0:g} is more than the {there}",
                 hint="choose an expected_batch well below the number of records; 2 to 10 percent is usual",
             )
         steps = config.local_steps or 1
         return cls(
-            sampling_rate=batch / records,
+            sampling_rate=rate,
             divisor=batch,
             expected=batch * steps,
             turns=1,
             bit_share=0.0,
             steps=steps,
+            cohorts=cohorts,
         )
 
     def events(self, noise: dp.NoisePlan) -> dp.RoundEvents:
         """What a round with this noise is to each adversary."""
-        return dp.RoundEvents(noise, steps=self.steps, bands=self.bands)
+        turns = self.cohorts if self.bands is None else None
+        return dp.RoundEvents(noise, steps=self.steps, bands=self.bands, cohorts=turns)
 
     def releases(self, rounds: int) -> int:
         """Noisy sums that ``rounds`` rounds are charged as."""
-        return rounds * self.steps if self.bands is None else -(-rounds // self.bands)
+        return -(-rounds // (self.cohorts or 1)) * self.steps
 
     @property
     def stretch(self) -> float:

@@ -12,6 +12,7 @@ from fedpriv.entropy import Entropy
 from fedpriv.errors import UsageError
 from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.work.client_work import ClientWork
+from fedpriv.federation.work.measured_work import MeasuredWork
 from fedpriv.federation.work.record_work import RECORD_SHARE, RecordWork
 from fedpriv.federation.work.steps_work import StepsWork
 from fedpriv.federation.workplace import Workplace
@@ -37,7 +38,7 @@ class LocalWork(Protocol):
         """What one client puts into the sum of ``round_``: int64, shape ``(noise.dimension,)``."""
 
     def read(self, noisy: Noisy, survivors: int) -> NDArray[np.float64]:
-        """The gradient that the noisy sum of so many ``survivors`` stands for, shape ``(parameters,)``."""
+        """The gradient that the noisy sum of so many ``survivors`` stands for, shape ``(coordinates,)``."""
 
     def state_dict(self) -> dict[str, Any]:
         """What must be kept between two rounds."""
@@ -86,7 +87,8 @@ def local_work(
     if plan.work == "update":
         if isinstance(learns, RecordGradients) or not hasattr(learns, "update"):
             raise UsageError("whole updates are summed, which takes local training, not record gradients")
-        return ClientWork(work, plan, entropy, learns)
+        kind = MeasuredWork if work.config.simulation.measure_gap else ClientWork
+        return kind(work, plan, entropy, learns)
     if isinstance(learns, LocalTraining) or not hasattr(learns, "clipped"):
         raise UsageError("gradients of records are summed, which takes record gradients, not local training")
     if plan.work == "steps":

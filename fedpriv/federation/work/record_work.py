@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from fedpriv import dp
 from fedpriv.crypto import Keystream
 from fedpriv.entropy import Entropy
 from fedpriv.federation.planning.plan import Noisy, Plan
+from fedpriv.federation.work.coordinates import RoundCoordinates
 from fedpriv.federation.workplace import Workplace
+from fedpriv.peft import Coordinates
 
 if TYPE_CHECKING:
     from fedpriv.training import RecordGradients
@@ -35,6 +37,10 @@ class RecordWork:
     plan: Plan
     entropy: Entropy
     gradients: RecordGradients
+    _coordinates: RoundCoordinates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._coordinates = RoundCoordinates.of(self.work, self.plan)
 
     @property
     def clip(self) -> float:
@@ -48,16 +54,18 @@ class RecordWork:
 
     def contribution(self, round_: int, client: int, parameters: NDArray[np.float32]) -> NDArray[np.int64]:
         """The clamped integer sum of one client's sampled records, shape ``(dimension,)``."""
-        return self.plan.grid.clamp(
-            self._sampled_sum(client, self.entropy.stream("sampling", round_, client))
-        )
+        within, own = self._coordinates.of_client(round_, client, parameters)
+        if own is not parameters:
+            self.work.manifest.restore(self.work.model, own)
+        sampling = self.entropy.stream("sampling", round_, client)
+        return self.plan.grid.clamp(self._sampled_sum(client, within, sampling))
 
-    def _sampled_sum(self, client: int, sampling: Keystream) -> NDArray[np.int64]:
+    def _sampled_sum(self, client: int, within: Coordinates, sampling: Keystream) -> NDArray[np.int64]:
         """The integer sum of the clipped gradients of a Poisson sample of one client's records."""
         shard = self.work.dataset.shards[client - 1]
         sampled = shard[dp.poisson_sample(shard.size, self.plan.noise.sampling_rate, sampling.words)]
         total = np.zeros(self.plan.noise.dimension, dtype=np.int64)
-        for rows in self.gradients.clipped(self.work.train, sampled):
+        for rows in self.gradients.clipped(self.work.train, sampled, within):
             total += self.plan.grid.quantise(rows)
         return total
 

@@ -34,16 +34,17 @@ class StepsWork(RecordWork):
         batch = plan.expected_batch / noise.clients  # public; the same for every client
         rate = self.work.config.local.learning_rate / batch
         total = np.zeros(noise.dimension, dtype=np.int64)
-        here = parameters.astype(np.float64)
+        within, own = self._coordinates.of_client(round_, client, parameters)
+        here = own.astype(np.float64)
         for step in range(1, steps + 1):
             self.work.manifest.restore(self.work.model, here.astype(np.float32))
-            one = self._sampled_sum(client, self.entropy.stream("sampling", round_, client, step))
+            one = self._sampled_sum(client, within, self.entropy.stream("sampling", round_, client, step))
             bound = grid.client_bound // steps  # so that the sum of all steps stays within the grid's bound
             one = np.clip(one, -bound, bound)
             words = self.entropy.stream("noise", round_, client, step).words
             one += dp.skellam(noise.share_variance, noise.dimension, words)
             total += one
-            here -= rate * grid.decode(one)
+            here -= rate * within.spread(grid.decode(one))
         return total
 
     def read(self, noisy: Noisy, survivors: int) -> NDArray[np.float64]:

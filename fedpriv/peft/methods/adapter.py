@@ -24,6 +24,8 @@ _OUTPUTS: Final = (
     ("attention.out_lin", "ffn.lin2"),  # DistilBERT
     ("attn.c_proj", "mlp.c_proj"),  # GPT-2
     ("self_attn.o_proj", "mlp.down_proj"),  # Llama, Mistral, Qwen 2 and 3
+    ("attention.o_proj", "mlp.fc2"),  # ViT, DINOv2
+    ("attention.o_proj", "mlp.down_proj"),  # the largest DINOv2
 )
 
 
@@ -33,7 +35,7 @@ class Adapter(Method):
 
     Each place has a module of its own.  ``up`` starts at zero, so that the model starts as it was; ``down``
     comes from the public seed: with both at zero neither would ever get a gradient.  For BERT, RoBERTa,
-    DistilBERT, GPT-2, Llama and families whose blocks name their parts as these do.
+    DistilBERT, GPT-2, Llama, ViT, DINOv2 and families whose blocks name their parts as these do.
     """
 
     name = "adapter"

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 # Where the peft library's table has a gap.
 _MORE_FAMILIES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "distilbert": (("k_lin", "v_lin", "ffn.lin2"), ("ffn.lin2",))
+    "distilbert": (("k_lin", "v_lin", "ffn.lin2"), ("ffn.lin2",)),
+    "dinov2": (("k_proj", "v_proj", "mlp.fc2"), ("mlp.fc2",)),
+    "vit": (("k_proj", "v_proj", "mlp.fc2"), ("mlp.fc2",)),
 }
 
 
@@ -43,10 +45,10 @@ class Ia3(Method):
         targets, feed_forward = _choice(model, spec, body)
         found = [name for name in called(body, targets) if place.in_layers(name)]
         config = peft.IA3Config(
-            task_type="SEQ_CLS",
+            task_type=place.task_type,
             target_modules=found,
             feedforward_modules=[name for name in found if ends_with(name, feed_forward)],
-            modules_to_save=list(place.heads),
+            modules_to_save=list(place.heads) or None,
         )
         return wrapped(model, config, "IA3")
 

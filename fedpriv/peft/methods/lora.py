@@ -45,14 +45,14 @@ class Lora(Method):
         import peft
 
         config = peft.LoraConfig(
-            task_type="SEQ_CLS",
+            task_type=place.task_type,
             r=spec.rank,
             lora_alpha=spec.alpha,
             lora_dropout=0.0,
             bias="none",
             target_modules=_as_peft_reads_them(model, spec, place),
             layers_to_transform=None if place.layers is None else list(place.layers),
-            modules_to_save=list(place.heads),
+            modules_to_save=list(place.heads) or None,
         )
         adapted = wrapped(model, config, "LoRA")
         for name, parameter in adapted.named_parameters():

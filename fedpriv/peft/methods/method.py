@@ -5,9 +5,14 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedpriv.errors import UsageError
+from fedpriv.peft.manifest import Manifest
 from fedpriv.peft.methods.place import Place
 
 if TYPE_CHECKING:
@@ -20,10 +25,29 @@ Stored = Literal["state", "peft", "both"]
 less than was trained, both."""
 
 
-class Method(ABC):
-    """One way of choosing what is trained.  The classification head is always trained, sent and counted.
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What the server holds after its step.
 
-    All methods send what they train.  One noisy step on the sum of records' gradients is a step on the union
+    Attributes:
+        parameters: the model, float32, shape (d,).
+        first, second: the optimiser's moments, float64, shape (d,); (0,) where it keeps none.
+    """
+
+    parameters: NDArray[np.float32]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+
+
+class Method(ABC):
+    """One way of choosing what is trained.  The classification head is always trained, sent and counted; a
+    language model has none.
+
+    The manifest of what ``attach`` leaves trainable is the *model* of a round: what the server keeps and
+    hands out.  What *travels* in a round are some of its coordinates (:meth:`coordinates`), a public function
+    of the round and of that model, so that all parties derive it: all of them for most methods.
+
+    One noisy step on the sum of records' gradients is a step on the union
     of the records whatever the method; the question whether sums compose arises where a client takes several
     steps and its whole update is summed.
 
@@ -34,6 +58,8 @@ class Method(ABC):
             affine in what is sent, so that the mean of what clients send makes the mean of their changes.
         composition: the same in a sentence.
         stored: how an adapter is saved.
+        steady: whether a coordinate of what travels stands for the same in every round.
+        drawable: whether a part of what would travel may be drawn anew in each round.
     """
 
     name: ClassVar[str]
@@ -41,6 +67,8 @@ class Method(ABC):
     exact: ClassVar[bool]
     composition: ClassVar[str]
     stored: ClassVar[Stored] = "state"
+    steady: ClassVar[bool] = True
+    drawable: ClassVar[bool] = True
 
     @abstractmethod
     def add(self, model: nn.Module, spec: PeftSpec, place: Place) -> nn.Module:
@@ -51,7 +79,39 @@ class Method(ABC):
 
     @abstractmethod
     def sends(self, name: str, place: Place) -> bool:
-        """Whether this parameter of the model that ``add`` gave is trained and sent, apart from the head."""
+        """Whether this parameter of the model that ``add`` gave is the round's, apart from the head's."""
+
+    def width(self, manifest: Manifest, spec: PeftSpec) -> int:
+        """The most coordinates that travel in any round."""
+        return manifest.size
+
+    def coordinates(
+        self, manifest: Manifest, spec: PeftSpec, round_: int, moved: NDArray[np.float32]
+    ) -> NDArray[np.int64] | None:
+        """Which coordinates of the model travel in a round, ascending; ``None``: all.
+
+        Args:
+            manifest, spec: of the model; all that is drawn here comes from the public seed of ``spec``.
+            round_: its number, from 1.
+            moved: how far the model of the round is from the start, shape (manifest.size,).
+        """
+        return None
+
+    def held(self, manifest: Manifest, spec: PeftSpec, client: int) -> NDArray[np.bool_] | None:
+        """Which coordinates of the model a client has, bool, shape (manifest.size,); ``None``: all.
+
+        It trains the model in which the others are zero.  ``client`` counts from 1.
+        """
+        return None
+
+    def least_clients(self, spec: PeftSpec) -> int:
+        """How many clients there must be so that each coordinate is one's."""
+        return 1
+
+    def settle(self, manifest: Manifest, spec: PeftSpec, state: ServerState) -> ServerState:
+        """What the server makes of its state after each step, from nothing that is not in it: such a function
+        of private sums costs nothing."""
+        return state
 
     def attach(self, model: nn.Module, spec: PeftSpec) -> nn.Module:
         """See :func:`fedpriv.peft.attach`."""
@@ -71,8 +131,7 @@ class Method(ABC):
 
         Raises ``UsageError`` as :meth:`attach` does.
         """
-        adapted = self.attach(_without_weights(model), spec)
-        return sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+        return self.width(Manifest.of(self.attach(_without_weights(model), spec)), spec)
 
 
 _MARK = "_fedpriv_method"

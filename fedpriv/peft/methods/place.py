@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedpriv.errors import UsageError
 
@@ -18,15 +18,30 @@ _LAYER = re.compile(r"\.(\d+)\.")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The head's modules, and the hidden layers that a method is restricted to (``None``: all)."""
+    """Where a method works in a base model.
+
+    Attributes:
+        heads: modules of the classification head, which every method trains; none in a language model.
+        layers: the hidden layers that a method is restricted to; ``None``: all.
+        vocabulary: in a language model, the map from hidden states to the vocabulary; no method adapts it.
+        task_type: what the ``peft`` library calls the model's task; ``None`` where it has no name for it.
+    """
 
     heads: tuple[str, ...]
     layers: tuple[int, ...] | None
+    vocabulary: str | None = None
+    task_type: str | None = "SEQ_CLS"
 
     @classmethod
     def of(cls, model: nn.Module, layers: tuple[int, ...] | None) -> Place:
-        """That of a base model; ``UsageError`` where it has no head or no such layer."""
-        return cls(head_modules(model), None if layers is None else _resolve_layers(model, layers))
+        """That of a base model; ``UsageError`` where it has neither a classification head nor a vocabulary,
+        or no such layer."""
+        numbers = None if layers is None else _resolve_layers(model, layers)
+        vocabulary = _vocabulary_map(model)
+        if vocabulary is not None:
+            return cls((), numbers, vocabulary, "CAUSAL_LM")
+        reads_images = getattr(model, "main_input_name", "") == "pixel_values"
+        return cls(head_modules(model), numbers, None, None if reads_images else "SEQ_CLS")
 
     def in_head(self, name: str) -> bool:
         """Whether a parameter is the head's, before a method was added or after: then it is a copy."""
@@ -40,8 +55,12 @@ class Place:
         return found is not None and int(found.group(1)) in self.layers
 
     def maps(self, model: nn.Module) -> list[str]:
-        """Names of the linear maps outside the head, in all layers."""
-        return [name for name in linear_maps(model) if name.split(".", 1)[0] not in self.heads]
+        """Names of the linear maps in all layers, without the head's and that to the vocabulary."""
+        return [
+            name
+            for name in linear_maps(model)
+            if name != self.vocabulary and name.split(".", 1)[0] not in self.heads
+        ]
 
 
 def head_modules(model: nn.Module) -> tuple[str, ...]:
@@ -62,6 +81,12 @@ def head_modules(model: nn.Module) -> tuple[str, ...]:
             hint="load the model with fedpriv.training.load_classifier",
         )
     return heads
+
+
+def is_tied(model: Any) -> bool:
+    """Whether a language model's map to the vocabulary is its table of embeddings."""
+    tied: bool = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    return tied
 
 
 def linear_maps(model: nn.Module) -> list[str]:
@@ -98,6 +123,16 @@ def called(names: list[str], targets: Iterable[str]) -> list[str]:
 def family_of(model: nn.Module) -> str:
     """The family as transformers calls it, ``""`` where it has none."""
     return str(getattr(getattr(model, "config", None), "model_type", ""))
+
+
+def _vocabulary_map(model: Any) -> str | None:
+    """The name of a language model's map from hidden states to its vocabulary; ``None`` in other models."""
+    asked = getattr(model, "get_output_embeddings", None)
+    found = None if asked is None else asked()
+    if found is None:
+        return None
+    name: str = next(name for name, module in model.named_modules() if module is found)
+    return name
 
 
 def _resolve_layers(model: nn.Module, layers: tuple[int, ...]) -> tuple[int, ...]:

@@ -31,9 +31,9 @@ class _InFront(Method):
             "num_attention_heads": config.num_attention_heads,
         }
         common = {
-            "task_type": "SEQ_CLS",
+            "task_type": place.task_type,
             "num_virtual_tokens": spec.virtual_tokens,
-            "modules_to_save": list(place.heads),
+            "modules_to_save": list(place.heads) or None,
             **({} if "hidden_size" in config.to_dict() else shape),
         }
         adapted = wrapped(model, self._config(spec, common), self.name)

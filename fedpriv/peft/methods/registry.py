@@ -7,22 +7,32 @@ from typing import Final, Literal
 
 from fedpriv.errors import UsageError
 from fedpriv.peft.methods.adapter import Adapter
+from fedpriv.peft.methods.deep_prompt import DeepPrompt
 from fedpriv.peft.methods.fed_sb import FedSb
+from fedpriv.peft.methods.fed_svd import FedSvd
+from fedpriv.peft.methods.flasc import Flasc
+from fedpriv.peft.methods.het_lora import HetLora
 from fedpriv.peft.methods.ia3 import Ia3
 from fedpriv.peft.methods.lora import FfaLora, Lora
 from fedpriv.peft.methods.method import Method
 from fedpriv.peft.methods.prompts import Prefix, Prompt, PTuning
+from fedpriv.peft.methods.ro_lora import RoLora
 from fedpriv.peft.methods.whole import BitFit, Full, Head
 
 MethodName = Literal[
     "lora",
     "ffa-lora",
+    "rolora",
+    "fedsvd",
+    "hetlora",
+    "flasc",
     "fed-sb",
     "adapter",
     "ia3",
     "prompt",
     "prefix",
     "p-tuning",
+    "deep-prompt",
     "bitfit",
     "head",
     "full",
@@ -33,12 +43,17 @@ METHODS: Final[dict[str, Method]] = {
     for method in (
         Lora(),
         FfaLora(),
+        RoLora(),
+        FedSvd(),
+        HetLora(),
+        Flasc(),
         FedSb(),
         Adapter(),
         Ia3(),
         Prompt(),
         Prefix(),
         PTuning(),
+        DeepPrompt(),
         BitFit(),
         Head(),
         Full(),
@@ -59,11 +74,7 @@ NEVER_EXACT: Final = {
 """Methods that cannot be exact under a secure sum: why, and the nearest that works."""
 
 NOT_YET: Final = {
-    "rolora": "ffa-lora",
     "fedsa-lora": "ffa-lora",
-    "fedsvd": "ffa-lora",
-    "hetlora": "lora",
-    "flasc": "fed-sb",
     "fedkseed": "fed-sb",
 }
 """Methods that are not in this version, and the nearest that is."""

@@ -14,7 +14,7 @@ from fedpriv.peft.methods.registry import MethodName, method_called
 if TYPE_CHECKING:
     from torch import nn
 
-_LISTS: Final = ("target_modules", "layers", "feedforward_modules")
+_LISTS: Final = ("target_modules", "layers", "feedforward_modules", "ranks")
 _COUNTS: Final = ("rank", "bottleneck", "virtual_tokens", "encoder_width")
 
 
@@ -31,9 +31,12 @@ class PeftSpec:
             (``(-3, -2, -1)``: the top three); ``None``: all.
         seed: public; every weight that does not start at zero or one is drawn from it.
         placement, bottleneck: of ``adapter``: ``pfeiffer`` or ``houlsby``, and the width inside.
-        virtual_tokens: of ``prompt``, ``prefix`` and ``p-tuning``: how many positions are trained.
+        virtual_tokens: of ``prompt``, ``prefix``, ``p-tuning`` and ``deep-prompt``: how many are trained.
         encoder_width: of ``p-tuning``: the width of its network.
         feedforward_modules: of ``ia3``: those of ``target_modules`` whose input is scaled, not their output.
+        ranks: of ``hetlora``: the clients' own, which they take in turn; the largest is ``rank``.
+            ``None``: a quarter of it, half of it, all of it.
+        density: of ``flasc``: the share of the coordinates that travel in a round.
 
     >>> PeftSpec("ffa-lora", rank=4, layers=(-2, -1)).scaling
     4.0
@@ -54,6 +57,8 @@ class PeftSpec:
     virtual_tokens: int | None = None
     encoder_width: int | None = None
     feedforward_modules: tuple[str, ...] | None = None
+    ranks: tuple[int, ...] | None = None
+    density: float | None = None
 
     def __post_init__(self) -> None:
         kind = self.kind
@@ -79,6 +84,13 @@ class PeftSpec:
             raise UsageError(
                 f"{self.placement!r} is not a placement", hint=f"choose {' or '.join(PLACEMENTS)}"
             )
+        if self.ranks is not None and not (min(self.ranks) >= 1 and max(self.ranks) == self.rank):
+            raise UsageError(
+                f"ranks are {list(self.ranks)}, and the model has rank {self.rank}",
+                hint="give ranks from 1 to rank, of which one is rank itself",
+            )
+        if self.density is not None and not 0 < self.density <= 1:
+            raise UsageError(f"the density must be above 0 and at most 1, not {self.density}")
         if not 0 <= self.seed < 2**64:
             raise UsageError(f"the public seed must be between 0 and 2**64 - 1, not {self.seed}")
 
@@ -110,8 +122,8 @@ class PeftSpec:
         """The form of ``protocols/peft/artifact.md``: what came after the first methods stands there only
         where a method has it."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        later = ("placement", "bottleneck", "virtual_tokens", "encoder_width", "feedforward_modules")
-        return {key: value for key, value in values.items() if key not in later or value is not None}
+        first = ("method", "rank", "alpha", "target_modules", "layers", "seed")
+        return {key: value for key, value in values.items() if key in first or value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PeftSpec:

@@ -105,7 +105,9 @@ def bound(report: dict[str, Any]) -> Chart | None:
 
 
 def metric(report: dict[str, Any]) -> Chart | None:
-    """Accuracy by round."""
+    """Accuracy by round; of a language model, perplexity."""
+    if "language" in report["utility"]:
+        return _perplexity(report)
     points = [(float(r["round"]), r["accuracy"]) for r in report["rounds"] if r["accuracy"] is not None]
     if not points:
         return None
@@ -127,3 +129,23 @@ def metric(report: dict[str, Any]) -> Chart | None:
     )
     rows = [(f"{x:.0f}", f"{y:.2%}") for x, y in points]
     return Chart("metric", "What the model learned", svg, caption, ("round", "accuracy"), rows)
+
+
+def _perplexity(report: dict[str, Any]) -> Chart | None:
+    points = [(float(r["round"]), r["perplexity"]) for r in report["rounds"] if "perplexity" in r]
+    if not points:
+        return None
+    base = report["utility"]["language"]["base_perplexity"]
+    caption = (
+        f"Perplexity on held-out texts is {points[-1][1]:.2f} in the last measured round, and was {base:.2f} "
+        "before training; less is better."
+    )
+    svg = line_chart(
+        [Line("this model", points, 1, markers=True)],
+        rules=[Rule("base model", base, 2)],
+        x=Axis("round", whole=True),
+        y=Axis("perplexity"),
+        alternative=f"Line chart of perplexity by round. {caption}",
+    )
+    rows = [(f"{x:.0f}", f"{y:.3f}") for x, y in points]
+    return Chart("metric", "What the model learned", svg, caption, ("round", "perplexity"), rows)

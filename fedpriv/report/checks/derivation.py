@@ -46,10 +46,14 @@ class Derivation:
 def _round_events(noise: dp.NoisePlan, plan: dict[str, Any]) -> dp.RoundEvents:
     """What a round is: one noisy sum, several noisy steps, or a row of a matrix mechanism."""
     steps = plan["local_steps"] if plan.get("work") == "steps" else 1
-    bands = plan.get("bands")
-    if type(steps) is not int or not (bands is None or type(bands) is int):
-        raise IntegrityError("plan.json: 'local_steps' and 'bands' are whole numbers")
-    return dp.RoundEvents(noise, steps=steps, bands=bands)
+    bands, cohorts = plan.get("bands"), plan.get("cohorts")
+    if type(steps) is not int or not all(
+        number is None or type(number) is int for number in (bands, cohorts)
+    ):
+        raise IntegrityError("plan.json: 'local_steps', 'bands' and 'cohorts' are whole numbers")
+    if bands is not None and cohorts != bands:
+        raise IntegrityError("plan.json: the cohorts of a matrix mechanism are as many as its bands")
+    return dp.RoundEvents(noise, steps=steps, bands=bands, cohorts=cohorts if bands is None else None)
 
 
 def _event_against(

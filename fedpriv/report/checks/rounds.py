@@ -28,6 +28,7 @@ def round_checks(rundir: RunDirectory, history: History, noise: dp.NoisePlan) ->
         else:
             faults += ((where, fault) for fault in _line_faults(line, row.name, row.details, noise))
         seen.add(round_)
+    faults += _turn_faults(rundir)
     what = f"{len(rundir.rounds)} rounds agree with their RELEASE rows: survivors, digest of the sum, noise"
     yield from each_fault("rounds", "rounds.jsonl", faults, what)
     missing = sorted(history.released.keys() - seen)
@@ -35,6 +36,20 @@ def round_checks(rundir: RunDirectory, history: History, noise: dp.NoisePlan) ->
         named = ", ".join(map(str, missing))
         what = f"released in the ledger but without a line: round {named}. They count as spent."
         yield Check("rounds", "rounds.jsonl", "note", what)
+
+
+def _turn_faults(rundir: RunDirectory) -> Iterator[tuple[str, str]]:
+    """Clients that take turns are in the rounds of one cohort only, as the price of a round supposes."""
+    cohorts = rundir.plan.get("cohorts")
+    if not cohorts:
+        return
+    turn: dict[int, int] = {}
+    for number, line in enumerate(rundir.rounds, start=1):
+        place = line["round"] % cohorts
+        for client in line["survivors"]:
+            if turn.setdefault(client, place) != place:
+                where = f"line {number} (round {line['round']})"
+                yield where, f"client {client} took part out of turn: there are {cohorts} cohorts"
 
 
 def _line_faults(

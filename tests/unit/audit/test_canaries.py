@@ -74,7 +74,7 @@ class _Records:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def clipped(self, encoded: Any, indices: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    def clipped(self, encoded: Any, indices: NDArray[np.int64], within: Any) -> Iterator[NDArray[np.float32]]:
         self.asked += indices.tolist()
         for k in indices:
             yield np.full((1, 4096), k + 1, dtype=np.float32)
@@ -106,7 +106,9 @@ def test_a_sum_of_another_length_is_refused() -> None:
 
 def test_a_loud_row_is_clipped_by_the_runs_own_clip() -> None:
     class Nobody:
-        def clipped(self, encoded: Any, indices: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+        def clipped(
+            self, encoded: Any, indices: NDArray[np.int64], within: Any
+        ) -> Iterator[NDArray[np.float32]]:
             return iter(())
 
     canaries = drawn(count=3)

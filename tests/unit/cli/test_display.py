@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from fedpriv.cli.display import Display, Live, Plain, observer, size, summary, upward
+from fedpriv.cli.display import Display, Live, Plain, observer
+from fedpriv.cli.summary import held_out, size, summary, upward
 from fedpriv.federation.observer import RoundRecord, RunResult
+from fedpriv.training import Continuations
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,27 @@ def test_a_terminal_gets_the_same_facts() -> None:
         assert fact in shown
     for _, text in summary(result(), Path("runs/demo/report.html")):
         assert text in shown
+
+
+def test_a_language_model_is_judged_by_perplexity_and_by_what_it_writes() -> None:
+    model = replace(
+        result(),
+        majority=None,
+        perplexity=24.125,
+        base_perplexity=31.5,
+        continuations=Continuations(8, 0.2, 0.5),
+        base_continuations=Continuations(8, 0.125, 0.625),
+    )
+    lines = dict(summary(model, None))
+    assert lines["perplexity"] == "24.12 on held-out texts; base model 31.50"
+    assert lines["accuracy"] == "0.741 on held-out data; base model 0.498 (next tokens)"
+    assert lines["writes"] == (
+        "ROUGE-L 0.200 (base model 0.125), distinct-2 0.500 (0.625), from 8 beginnings"
+    )
+    assert held_out(record(3, perplexity=24.125)) == "perplexity 24.12"
+    stream = io.StringIO()
+    Plain(stream).summary(model, None)
+    assert "perplexity  24.12 on held-out texts" in stream.getvalue()
 
 
 def test_the_summary_says_what_was_asked() -> None:

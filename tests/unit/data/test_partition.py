@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from fedpriv.data import Table, by_column, by_group, client_names, dirichlet, iid, partition
+from fedpriv.data import (
+    Table,
+    by_column,
+    by_group,
+    by_shards,
+    client_names,
+    dirichlet,
+    iid,
+    partition,
+    quantity,
+)
 from fedpriv.errors import DataError, UsageError
 
 
@@ -23,7 +36,7 @@ def films(count: int = 2000, groups: int = 100, labels: int = 2, seed: int = 5) 
     )
 
 
-METHODS = ["groups", "column", "iid", "dirichlet"]
+METHODS = ["groups", "column", "iid", "dirichlet", "shards", "quantity"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -36,7 +49,7 @@ def test_every_record_has_exactly_one_client(method: str) -> None:
     assert np.array_equal(np.sort(np.concatenate(parts)), indices)
 
 
-@pytest.mark.parametrize("method", ["groups", "iid", "dirichlet"])
+@pytest.mark.parametrize("method", ["groups", "iid", "dirichlet", "shards", "quantity"])
 def test_the_public_seed_decides(method: str) -> None:
     table, indices = films(), np.arange(2000)
     column = "film" if method == "groups" else None
@@ -112,6 +125,61 @@ def test_a_tiny_alpha_still_gives_every_client_a_record() -> None:
     assert sum(map(len, parts)) == 2000
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
+    clients=st.integers(1, 12),
+    shards=st.integers(1, 4),
+    alpha=st.sampled_from([0.01, 0.3, 5.0]),
+    seed=st.integers(0, 2**32),
+)
+def test_shards_and_sizes_drawn_at_random_divide_all_records_among_all_clients(
+    labels: list[int], clients: int, shards: int, alpha: float, seed: int
+) -> None:
+    table = Table([f"t{k}" for k in range(len(labels))], np.array(labels), tuple("abcde"))
+    indices = np.arange(len(labels))
+    made: list[tuple[int, Callable[[], list[NDArray[np.int64]]]]] = [
+        (clients, lambda: quantity(indices, clients=clients, alpha=alpha, seed=seed)),
+        (
+            clients * shards,
+            lambda: by_shards(table, indices, clients=clients, shards_per_client=shards, seed=seed),
+        ),
+    ]
+    for needed, divide in made:
+        if len(labels) < needed:
+            with pytest.raises(DataError):
+                divide()
+            continue
+        parts = divide()
+        assert len(parts) == clients
+        assert all(len(part) for part in parts)
+        assert np.array_equal(np.sort(np.concatenate(parts)), indices)
+
+
+def test_a_client_of_few_shards_has_few_labels() -> None:
+    table = films(labels=5)
+    indices = np.arange(2000)
+    for shards in (1, 2):
+        parts = by_shards(table, indices, clients=50, shards_per_client=shards, seed=1)
+        seen = [len(np.unique(table.labels[part])) for part in parts]
+        # A shard that lies across the border of two labels has both; there are four borders.
+        assert sum(seen) <= 50 * shards + 4
+        assert max(seen) <= shards + 2
+        assert {len(part) for part in parts} == {40}
+
+
+def test_a_small_alpha_makes_sizes_unlike_and_leaves_labels_alike() -> None:
+    table, indices = films(labels=5), np.arange(2000)
+
+    def sizes(alpha: float) -> list[int]:
+        return sorted(map(len, quantity(indices, clients=8, alpha=alpha, seed=3)))
+
+    assert sizes(0.3)[-1] > 2 * sizes(100.0)[-1]
+    largest = max(quantity(indices, clients=8, alpha=0.3, seed=3), key=len)
+    share = np.bincount(table.labels[largest], minlength=5) / len(largest)
+    assert np.abs(share - np.bincount(table.labels, minlength=5) / 2000).max() < 0.05
+
+
 def test_one_client_for_each_value() -> None:
     table = films()
     parts = by_column(table, np.arange(2000), column="site")
@@ -126,6 +194,9 @@ def test_one_client_for_each_value() -> None:
     [
         ("iid", 6, None, "1 of 6 clients would have no record"),
         ("dirichlet", 6, None, "1 of 6 clients would have no record"),
+        ("quantity", 6, None, "1 of 6 clients would have no record"),
+        ("shards", 6, None, "1 of 6 clients would have no record"),
+        ("shards", 3, None, "5 records make no 6 shards"),
         ("groups", 4, "g", "2 of 4 clients would have no record"),
         ("column", 4, "g", "2 of 4 clients would have no record"),
         ("column", 1, "g", "has 2 values for 1 clients"),
@@ -157,6 +228,10 @@ def test_an_incomplete_partition(method: str, clients: int | None, column: str |
 def test_parameters_out_of_range() -> None:
     with pytest.raises(UsageError):
         dirichlet(films(), np.arange(9), clients=3, alpha=0.0, seed=1)
+    with pytest.raises(UsageError):
+        quantity(np.arange(9), clients=3, alpha=-1.0, seed=1)
+    with pytest.raises(UsageError):
+        by_shards(films(), np.arange(9), clients=3, shards_per_client=0, seed=1)
     with pytest.raises(UsageError):
         by_group(films(), np.arange(9), column="film", clients=3, skew=1.5, seed=1)
     with pytest.raises(UsageError):

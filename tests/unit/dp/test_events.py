@@ -10,9 +10,11 @@ import pytest
 from fedpriv.dp import (
     BandedMatrixRound,
     Event,
+    InTurns,
     PoissonDiscreteGaussian,
     PoissonGaussian,
     PoissonSkellam,
+    PoissonSkellamSteps,
     SkellamWithQuantile,
     event_from_dict,
     event_to_dict,
@@ -34,6 +36,8 @@ SKELLAM = PoissonSkellam(noise_variance=2**63 + 11, sensitivity=2**21, dimension
         PoissonDiscreteGaussian(2**40 + 1, 7, 2**21, 75_000, 0.05),
         SkellamWithQuantile(2**63 + 11, 2**21, 75_000, 2**41, 2**19, 1.0),
         BandedMatrixRound(7.25, 12),
+        InTurns(SKELLAM, 4),
+        InTurns(PoissonSkellamSteps(400, 10, 3, 0.5, 7), 2),
     ],
 )
 def test_an_event_survives_its_canonical_form_bit_for_bit(event: Event) -> None:

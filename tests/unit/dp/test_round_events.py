@@ -68,6 +68,8 @@ def test_a_row_of_a_matrix_mechanism_is_charged_once_in_as_many_rounds_as_bands(
         (replace(NOISE, sampling_rate=1.0), {"bands": 2}),
         (replace(NOISE, trust="central"), {"bands": 2}),  # sampled records keep no distance
         (replace(NOISE, trust="central", sampling_rate=1.0), {"bands": 0}),
+        (NOISE, {"cohorts": 1}),
+        (replace(NOISE, trust="central", sampling_rate=1.0), {"bands": 2, "cohorts": 2}),
     ],
 )
 def test_rounds_whose_noise_does_not_cover_them_are_refused(

@@ -16,7 +16,7 @@ from fedpriv import dp
 from fedpriv.aggregation import Masked, Plain
 from fedpriv.crypto import Keystream, SigningKey, digest
 from fedpriv.encoding import FixedPoint
-from fedpriv.federation.planning.make import _levels
+from fedpriv.federation.planning.grid import levels as levels_of
 from fedpriv.federation.removal import noise_share, surplus
 from fedpriv.secagg import UPDATE, Client, SecAggParams, Sum, Vector, run_in_process
 
@@ -182,7 +182,7 @@ def test_a_client_that_lies_about_its_components_makes_more_noise_and_never_less
 def test_noise_is_removed_where_shares_add_up_unless_it_is_switched_off(
     tmp_path: Path, changes: dict[str, object], levels: tuple[int, ...]
 ) -> None:
-    assert _levels(small_config(tmp_path, **changes), 8) == levels
+    assert levels_of(small_config(tmp_path, **changes), 8) == levels
 
 
 def test_a_plan_without_levels_draws_one_component_and_removes_nothing() -> None:

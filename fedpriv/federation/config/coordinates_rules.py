@@ -1,0 +1,53 @@
+"""What the keys about a round's coordinates get wrong together: method, compression, noise over rounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedpriv.errors import ConfigError
+from fedpriv.peft import METHODS
+
+if TYPE_CHECKING:
+    from fedpriv.federation.config.tables import Compression, Peft, Privacy, Server
+
+__all__ = ["check_coordinates", "check_server"]
+
+
+def check_coordinates(peft: Peft, privacy: Privacy, compression: Compression | None) -> None:
+    """Refuse a draw of coordinates that the method or the noise does not bear."""
+    method = METHODS[peft.method]
+    if compression is not None:
+        if (compression.share is None) == (compression.bytes is None):
+            raise ConfigError(
+                "`compression` needs either `share` or `bytes`, and has "
+                + ("neither" if compression.share is None else "both"),
+                key="compression",
+                hint="`share` says how many coordinates travel, `bytes` lets the plan choose",
+            )
+        if compression.share is not None and not method.drawable:
+            raise ConfigError(
+                f"`compression.share` is set, and the coordinates of {peft.method} change their meaning "
+                "after each step: those that travelled would be mixed with those that did not",
+                key="compression.share",
+                hint="leave it out and choose a smaller `peft.rank`, or use ffa-lora",
+            )
+    if privacy.bands is None:
+        return
+    if compression is not None or not method.steady:
+        what = "compression" if compression is not None else f"the method {peft.method}"
+        raise ConfigError(
+            f"`privacy.mechanism` is 'banded-matrix', and under {what} a coordinate does not stand for the "
+            "same in every round: noise that later rounds take back would not be taken back",
+            key="privacy.mechanism",
+            hint='use `mechanism = "skellam"`, or ffa-lora without compression',
+        )
+
+
+def check_server(server: Server) -> None:
+    """Refuse an option that the server's optimiser does not have."""
+    if server.epsilon is not None and server.optimizer == "sgd":
+        raise ConfigError(
+            "`server.epsilon` is set, and sgd has none",
+            key="server.epsilon",
+            hint="leave it out, or use adam or yogi",
+        )
