@@ -1,6 +1,6 @@
 """What a round on a network costs, part by part, beside federated averaging on the same deployment.
 
-    python benchmarks/deployed_rounds.py                # all four cases: an hour and a half of a quiet machine
+    python benchmarks/deployed_rounds.py               # all four cases: an hour and a half of a quiet machine
     python benchmarks/deployed_rounds.py --nodes 3 --parameters 1e5 --rounds 2 --dry    # writes nothing
     python benchmarks/deployed_rounds.py --table              # the tables from the results
 
