@@ -48,7 +48,7 @@ test: lint flower
 
 # The tests that need Flower, which the others leave out.
 flower: $(FLOWER_STAMP)
-	OMP_NUM_THREADS=1 $(FLOWER)/bin/python -m pytest \
+	OMP_NUM_THREADS=1 $(FLOWER)/bin/python -m pytest -n $(JOBS) --dist loadfile \
 		tests/unit/flower tests/unit/deployment/test_processes.py fedpriv/flower \
 		tests/integration/test_flower.py tests/integration/test_flower_transport.py \
 		tests/integration/test_deployed_local.py tests/integration/test_deployed_faults.py

@@ -43,7 +43,8 @@ def keep(cell: Cell, figures: dict[str, object], results: Results) -> None:
     results[cell.key] = {"key": cell.key, **figures}
     with RESULTS.open("a") as file:
         file.write(json.dumps(results[cell.key]) + "\n")
-    print(f"{cell.key}: {figures['accuracy']:.4f}, {figures['processor_seconds']} s", flush=True)
+    said = figures["refused"] if "refused" in figures else f"{figures['accuracy']:.4f}"
+    print(f"{cell.key}: {said}, {figures['processor_seconds']} s", flush=True)
 
 
 def run_missing(wanted: list[Cell], results: Results, *, workers: int, until: float, cache: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from settings import DATA, METHODS, PEFT, RATES, TRIALS, TUNING_SEED
+from settings import DATA, RATES, TRIALS, TUNING_SEED, methods, peft_methods, skewed
 
 SEEDS: Final = (1, 2, 3)
 EPSILONS: Final = (math.inf, 8.0, 3.0, 1.0)
@@ -51,11 +51,16 @@ class Cell:
         )
 
 
+def usual(data: str) -> str:
+    """The partition that all figures of a data set are of, unless another is named."""
+    return SKEWED if skewed(data) else OWN
+
+
 def tuning(data: str, method: str, private: bool) -> list[Cell]:
     """The runs that a method's learning rate and clip are chosen by; without privacy nothing is clipped."""
     trials = TRIALS if private else tuple((rate, None) for rate in RATES)
     return [
-        Cell("tuning", data, method, SKEWED, TUNED_AT[private], TUNING_SEED, rate=rate, clip=clip)
+        Cell("tuning", data, method, usual(data), TUNED_AT[private], TUNING_SEED, rate=rate, clip=clip)
         for rate, clip in trials
     ]
 
@@ -63,20 +68,22 @@ def tuning(data: str, method: str, private: bool) -> list[Cell]:
 def cells(data: tuple[str, ...] = tuple(DATA)) -> Iterator[Cell]:
     """Every run of these data sets."""
     for name in data:
-        for method in PEFT:
+        for method in peft_methods(name):
             yield from tuning(name, method, private=True)
             yield from tuning(name, method, private=False)
         for seed in SEEDS:
             for epsilon in (3.0, math.inf, 1.0, 8.0):
-                yield from (Cell("grid", name, method, SKEWED, epsilon, seed) for method in PEFT)
-            yield from (Cell("grid", name, method, OWN, 3.0, seed) for method in PEFT)
-            yield from slices(name, seed)
+                for method in peft_methods(name):
+                    yield Cell("grid", name, method, usual(name), epsilon, seed)
+            if usual(name) != OWN:
+                yield from (Cell("grid", name, method, OWN, 3.0, seed) for method in peft_methods(name))
+                yield from slices(name, seed)
     # Last, as one run of it takes as long as all others of a seed.
     for name in data:
-        yield from tuning(name, "full", private=False)
-        yield from (
-            Cell("grid", name, "full", SKEWED, epsilon, seed) for seed in SEEDS for epsilon in EPSILONS
-        )
+        if "full" in methods(name):
+            yield from tuning(name, "full", private=False)
+            for seed in SEEDS:
+                yield from (Cell("grid", name, "full", SKEWED, epsilon, seed) for epsilon in EPSILONS)
 
 
 def slices(data: str, seed: int) -> Iterator[Cell]:
@@ -88,14 +95,12 @@ def slices(data: str, seed: int) -> Iterator[Cell]:
 
     for clients in (4, 16, 64):
         yield cell("clients", partition__clients=clients)
-    for bits in (12, 16, 32):
+    yield cell("participation", partition__clients=16, run__participation=0.25)
+    for bits in (8, 12, 16, 32):
         yield cell("bits", secagg__bits=bits)
+    for size in (20_000, 10_000):
+        yield cell("bytes", compression__bytes=size)
     if seed == SEEDS[0]:  # with the same insecure noise the three must be equal to the bit, not on average
         for aggregator in ("plain", "masked", "ckks"):
             same = {"secagg__bits": 32, "secagg__remove_excess": False, "privacy__insecure_seed": 1}
             yield cell("aggregator", aggregator=aggregator, **same)
-
-
-def methods() -> tuple[str, ...]:
-    """All of them, in the order of the tables."""
-    return tuple(METHODS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cells import Cell
+from materials import put_materials
 from settings import configuration
 
 PACKAGES = ("fedpriv", "torch", "transformers", "peft", "numpy", "cryptography", "dp-accounting")
@@ -30,6 +31,7 @@ def run_cell(cell: Cell, learning_rate: float, clip: float | None, cache: str) -
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FEDPRIV_HOME"] = folder
+        from fedpriv.errors import UnsafeParameters
         from fedpriv.federation.config import Config
 
         private = math.isfinite(cell.epsilon)
@@ -43,17 +45,19 @@ def run_cell(cell: Cell, learning_rate: float, clip: float | None, cache: str) -
             clip=clip or NO_CLIP,
             change=dict(cell.change),
         )
-        values["training"]["prefix_folder"] = cache
         config = Config.from_dict(values, base=Path(folder))
-        figures = private_run(config, Path(folder) / "run") if private else plain_steps(config)
-        described = {key: value for key, value in config.to_dict().items() if key != "training"}
+        put_materials(cell.data, Path(folder), Path(cache))
+        try:
+            figures = private_run(config, Path(folder) / "run") if private else plain_steps(config)
+        except UnsafeParameters as refusal:
+            figures = {"refused": str(refusal)}
     return {
         **figures,
         "learning_rate": learning_rate,
         "clip": clip,
         "processor_seconds": round(time.process_time() - started, 1),
         "config_digest": config.digest(),
-        "config": described,
+        "config": config.to_dict(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
 
@@ -69,6 +73,8 @@ def private_run(config: Any, run_dir: Path) -> dict[str, Any]:
         "accuracy": result.accuracy,
         "base_accuracy": result.base_accuracy,
         "majority": result.majority,
+        "perplexity": result.perplexity,
+        "base_perplexity": result.base_perplexity,
         "epsilon_spent": result.epsilon_spent,
         "noise_multiplier": plan["noise_multiplier"],
         "sampling_rate": plan["sampling_rate"],
@@ -107,24 +113,27 @@ def plain_steps(config: Any) -> dict[str, Any]:
     server = ServerStep(work, sent, work.optimizer())
     rng = np.random.default_rng([config.run.seed, 0xF1])
     rate = config.privacy.expected_batch / config.privacy.records
-    parameters, base = manifest.flatten(work.model), task.evaluate(work.test).accuracy
+    parameters, base = manifest.flatten(work.model), task.evaluate(work.test)
     trained = manifest.parameters(work.model)
     for round_ in range(1, config.run.rounds + 1):
         manifest.restore(work.model, parameters)
         drawn = np.flatnonzero(rng.random(len(work.train)) < rate)
         total = np.zeros(manifest.size)
         with evaluating(work.model):
-            for batch in by_length(work.train, drawn, 64):
+            for batch in by_length(work.train, drawn, config.training.micro_batch):
                 loss = task.losses(work.train, batch).sum()
                 parts = torch.autograd.grad(loss, trained)
                 total += torch.cat([part.reshape(-1) for part in parts]).double().numpy()
         mean = sent.at(round_, parameters).take(total / max(1, len(drawn)))
         parameters = server.step(round_, parameters, mean)
     manifest.restore(work.model, parameters)
+    metrics, named = task.evaluate(work.test), bool(work.dataset.train.label_names)
     return {
-        "accuracy": task.evaluate(work.test).accuracy,
-        "base_accuracy": base,
-        "majority": majority(work.dataset.test.labels),
+        "accuracy": metrics.accuracy,
+        "base_accuracy": base.accuracy,
+        "majority": majority(work.dataset.test.labels) if named else None,
+        "perplexity": metrics.perplexity,
+        "base_perplexity": base.perplexity,
         "parameters": sent.width,
         "tensors": len(manifest.entries),
         "rounds": config.run.rounds,

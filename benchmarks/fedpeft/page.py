@@ -7,11 +7,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from cells import EPSILONS, OWN, SEEDS, SKEWED, SLICED, Cell, methods, slices
+from cells import EPSILONS, OWN, SEEDS, SLICED, Cell, slices, usual
 from plots import Dot, dot_plot
 from predictions import predictions
 from printed import honest, printed
-from settings import DATA, PEFT
+from settings import DATA, methods, peft_methods, skewed
 from summary import Mean, cell_text, mean_of
 from tuned import Results, chosen
 
@@ -25,8 +25,8 @@ def write_page(results: Results) -> None:
     for data in DATA:
         if not any(key.split("/")[1] == data for key in results):
             continue
-        parts += [f"## {DATA[data]['title']}", main_table(results, data), epsilon_table(results, data)]
-        parts += [slice_table(results, data), tuning_table(results, data)]
+        parts += [f"## {DATA[data]['title']}", main_table(results, data), perplexity_table(results, data)]
+        parts += [epsilon_table(results, data), slice_table(results, data), tuning_table(results, data)]
         charts.append((DATA[data]["title"], *plots(results, data)))
     parts += ["## What was predicted, and what was seen", prediction_table(results)]
     text = "\n\n".join(part for part in parts if part) + "\n"
@@ -39,32 +39,42 @@ def opening(results: Results) -> str:
     hours = sum(row["processor_seconds"] for row in results.values()) / 3600
     return (
         "# PEFT methods in a federation, under honest privacy\n\n"
-        "Eight clients, one step a round on the securely summed clipped gradients of records "
-        "(`unit = record, trust = distributed`, masked), Adam at the server; MiniLM's upper three blocks for "
-        "lora, ffa-lora, fedsvd, fed-sb, adapter and bitfit. Accuracy on held-out records: mean of the seeds "
-        f"{', '.join(map(str, SEEDS))} with a 95 % interval (Student's t); (1) and (2): so many seeds are "
-        "in. ε = ∞ is neither clipped nor noised. Learning rate and clip were chosen for each method and "
-        "data set on the split of seed 100, on its held-out records, which are no records of their own: they "
-        "may be training records of the splits that are reported; no ε is charged for that choice.\n\n"
+        "Eight clients (for the play, seventeen roles), one step a round on the securely summed clipped "
+        "gradients of records (`unit = record, trust = distributed`, masked), Adam at the server. lora, "
+        "ffa-lora, fedsvd, fed-sb, adapter, bitfit and deep-prompt stand in a model's upper blocks (three of "
+        "six, three of twelve, six of thirty). Accuracy on held-out records: mean of the seeds "
+        f"{', '.join(map(str, SEEDS))} with a 95 % interval (Student's t); (1), (2): so many are in. "
+        "ε = ∞ is neither clipped nor noised. Rate and clip were chosen for each method and data set "
+        "on the split of seed 100, on its held-out records, which are no records of their own: they may be "
+        "training records of the splits that are reported; no ε is charged for that choice.\n\n"
         f"{len(results)} runs, {hours:.1f} processor hours: `python benchmarks/fedpeft`."
     )
 
 
-def grid(results: Results, data: str, method: str, epsilon: float, partition: str = SKEWED) -> Mean:
-    """Accuracy over the seeds of one cell of the grid."""
-    found = [results.get(Cell("grid", data, method, partition, epsilon, seed).key) for seed in SEEDS]
-    return mean_of([row["accuracy"] for row in found if row])
+def grid(
+    results: Results,
+    data: str,
+    method: str,
+    epsilon: float,
+    partition: str | None = None,
+    figure: str = "accuracy",
+) -> Mean:
+    """A figure over the seeds of one cell of the grid."""
+    where = partition or usual(data)
+    found = [results.get(Cell("grid", data, method, where, epsilon, seed).key) for seed in SEEDS]
+    return mean_of([row[figure] for row in found if row and "refused" not in row])
 
 
 def main_table(results: Results, data: str) -> str:
-    """Method by epsilon, with what a client sends."""
+    """Accuracy by method and epsilon, with what a client sends."""
     own = DATA[data]["own name"]
+    check = [f"ε = 3, {own}"] if skewed(data) else []
+    heads = ["method", "parameters", "KB a client and round", "ε = ∞", "ε = 8", "ε = 3", "ε = 1", *check]
     lines = [
-        "| method | parameters | KB a client and round | ε = ∞ | ε = 8 | ε = 3 | ε = 1 "
-        f"| ε = 3, {own} | ∞ to 3, points |",
-        "|---|---:|---:|---|---|---|---|---|---:|",
+        f"| {' | '.join(heads)} | ∞ to 3, points |",
+        "|---|---:|---:|" + "---|" * (len(heads) - 3) + "---:|",
     ]
-    for method in methods():
+    for method in methods(data):
         sizes = of_method(results, data, method)
         if sizes is None:
             continue
@@ -74,14 +84,28 @@ def main_table(results: Results, data: str) -> str:
         lines.append(
             f"| {method} | {sizes['parameters']:,} | {f'{sent / 1e3:,.1f}' if sent else ''} | "
             + " | ".join(cell_text(mean) for mean in means)
-            + f" | {cell_text(grid(results, data, method, 3.0, OWN))}"
+            + "".join(f" | {cell_text(grid(results, data, method, 3.0, OWN))}" for _ in check)
             + f" | {'' if math.isnan(fall) else f'{100 * fall:.1f}'} |"
         )
+    if not check:
+        return "\n".join([*lines, "", "Accuracy is that of the next token."])
     note = (
         "The partition of the records (Dirichlet 0.1 unless said otherwise) enters a step only through who "
         f"adds which share of the noise: the column of {own} is the check."
     )
     return "\n".join(lines) + "\n\n" + note
+
+
+def perplexity_table(results: Results, data: str) -> str:
+    """Perplexity by method and epsilon, of a language model."""
+    if skewed(data):
+        return ""
+    lines = ["| method, perplexity | ε = ∞ | ε = 8 | ε = 3 | ε = 1 |", "|---|---|---|---|---|"]
+    for method in methods(data):
+        means = [grid(results, data, method, epsilon, figure="perplexity") for epsilon in EPSILONS]
+        if any(mean.seeds for mean in means):
+            lines.append(f"| {method} | " + " | ".join(cell_text(mean) for mean in means) + " |")
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def of_method(results: Results, data: str, method: str) -> dict[str, float] | None:
@@ -103,8 +127,8 @@ def epsilon_table(results: Results, data: str) -> str:
         "what that code would guarantee |",
         "|---|---:|---:|---:|",
     ]
-    for method in methods():
-        row = results.get(Cell("grid", data, method, SKEWED, 3.0, SEEDS[0]).key)
+    for method in methods(data):
+        row = results.get(Cell("grid", data, method, usual(data), 3.0, SEEDS[0]).key)
         if row:
             sigma = row["noise_multiplier"]
             bound = honest(sigma, delta, sampling_rate=rate, rounds=rounds, tensors=row["tensors"])
@@ -115,6 +139,8 @@ def epsilon_table(results: Results, data: str) -> str:
 
 def slice_table(results: Results, data: str) -> str:
     """One thing changed, at epsilon 3."""
+    if not skewed(data):
+        return ""
     lines = [f"| {SLICED} at ε = 3, with | accuracy | KB a client and round |", "|---|---|---:|"]
     names: dict[str, list[dict[str, Any] | None]] = {}
     for seed in SEEDS:
@@ -123,7 +149,9 @@ def slice_table(results: Results, data: str) -> str:
             names.setdefault(label, []).append(results.get(cell.key))
     for label, rows in names.items():
         present = [row for row in rows if row]
-        if present:
+        if present and all("refused" in row for row in present):
+            lines.append(f"| {label} | refused: {present[0]['refused']} | |")
+        elif present:
             size = max(row["bytes_per_client_round"] for row in present) / 1e3
             lines.append(
                 f"| {label} | {cell_text(mean_of([row['accuracy'] for row in present]))} | {size:,.1f} |"
@@ -134,9 +162,9 @@ def slice_table(results: Results, data: str) -> str:
 def tuning_table(results: Results, data: str) -> str:
     """What tuning chose."""
     lines = ["| method | rate and clip with privacy | rate without |", "|---|---|---|"]
-    for method in PEFT:
-        private = chosen(results, Cell("grid", data, method, SKEWED, 3.0, SEEDS[0]))
-        plain = chosen(results, Cell("grid", data, method, SKEWED, math.inf, SEEDS[0]))
+    for method in peft_methods(data):
+        private = chosen(results, Cell("grid", data, method, usual(data), 3.0, SEEDS[0]))
+        plain = chosen(results, Cell("grid", data, method, usual(data), math.inf, SEEDS[0]))
         if private or plain:
             lines.append(
                 f"| {method} | {f'{private[0]:g}, {private[1]:g}' if private else ''} | "
@@ -163,10 +191,10 @@ def plots(results: Results, data: str) -> tuple[str, str]:
             for number, epsilon in enumerate(EPSILONS, start=1)
             if (mean := grid(results, data, method, epsilon)).seeds
         ]
-        for method in methods()
+        for method in methods(data)
     }
     by_size = {}
-    for method in methods():
+    for method in methods(data):
         sizes, mean = of_method(results, data, method), grid(results, data, method, 3.0)
         if sizes and mean.seeds and "bytes_per_client_round" in sizes:
             label = f"{method}, {sizes['bytes_per_client_round'] / 1e3:,.0f} KB"

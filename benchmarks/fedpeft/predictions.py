@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cells import SEEDS, slices
-from settings import DATA, PEFT
+from settings import DATA, methods, peft_methods, skewed
 from summary import Mean
 from tuned import Results
 
@@ -35,14 +35,16 @@ def predictions(results: Results, grid: Grid) -> Iterator[Verdict]:
     """All verdicts."""
     for data in DATA:
         if any(key.startswith(f"grid/{data}/") for key in results):
-            yield from _of_accuracy(results, grid, data)
-            yield _of_aggregators(results, data)
+            if "full" in methods(data):
+                yield from _of_full(results, grid, data)
+            yield _of_privacy(results, grid, data)
+            if skewed(data):
+                yield _of_aggregators(results, data)
             yield _of_bytes(results, grid, data)
 
 
-def _of_accuracy(results: Results, grid: Grid, data: str) -> Iterator[Verdict]:
-    plain = {method: grid(results, data, method, math.inf) for method in (*PEFT, "full")}
-    private = {method: grid(results, data, method, 3.0) for method in (*PEFT, "full")}
+def _of_full(results: Results, grid: Grid, data: str) -> Iterator[Verdict]:
+    plain, private = _by_method(results, grid, data, math.inf), _by_method(results, grid, data, 3.0)
     best_plain, best_private = _best(plain), _best(private)
     yield _compared(
         "without DP, the best PEFT method is within 3 points of full",
@@ -65,14 +67,19 @@ def _of_accuracy(results: Results, grid: Grid, data: str) -> Iterator[Verdict]:
         for method in plain
         if plain[method].seeds and private[method].seeds
     }
-    complete = len(falls) == len(PEFT) + 1
+    complete = len(falls) == len(plain)
     yield Verdict(
         "full falls most under DP",
         data,
         ", ".join(f"{name} {100 * fall:.1f}" for name, fall in sorted(falls.items(), key=lambda f: -f[1])),
         max(falls, key=lambda name: falls[name]) == "full" if complete else None,
     )
-    yield _compared(
+
+
+def _of_privacy(results: Results, grid: Grid, data: str) -> Verdict:
+    plain, private = _by_method(results, grid, data, math.inf), _by_method(results, grid, data, 3.0)
+    best_plain, best_private = _best(plain), _best(private)
+    return _compared(
         "the best PEFT method loses at most 5 points from ε = ∞ to 3",
         data,
         plain[best_plain] if best_plain else None,
@@ -82,11 +89,16 @@ def _of_accuracy(results: Results, grid: Grid, data: str) -> Iterator[Verdict]:
     )
 
 
+def _by_method(results: Results, grid: Grid, data: str, epsilon: float) -> dict[str, Mean]:
+    return {method: grid(results, data, method, epsilon) for method in methods(data)}
+
+
 def _best(means: dict[str, Mean]) -> str | None:
     """The PEFT method with the highest mean; None until all of them have a seed."""
-    if any(not means[method].seeds for method in PEFT):
+    peft = {method: mean for method, mean in means.items() if method != "full"}
+    if any(not mean.seeds for mean in peft.values()):
         return None
-    return max(PEFT, key=lambda method: means[method].value)
+    return max(peft, key=lambda method: peft[method].value)
 
 
 def _compared(
@@ -115,7 +127,7 @@ def _of_aggregators(results: Results, data: str) -> Verdict:
 
 def _of_bytes(results: Results, grid: Grid, data: str) -> Verdict:
     what = "a configuration of at most 40 KB a client and round is within 1 point of the best"
-    means = {method: grid(results, data, method, 3.0) for method in PEFT}
+    means = {method: grid(results, data, method, 3.0) for method in peft_methods(data)}
     best = _best(means)
     if best is None:
         return Verdict(what, data, "", None)

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any, Final
-
-HERE = Path(__file__).resolve().parent
-EXAMPLES = HERE.parents[1] / "examples"
-sys.path.insert(0, str(EXAMPLES))  # models.py and corpora.py: real weights and records that packages carry
 
 CLIENTS: Final = 8
 TUNING_SEED: Final = 100
@@ -48,8 +42,36 @@ DATA: Final[dict[str, dict[str, Any]]] = {
         "own name": "whole films",
         "layers": _UPPER_HALF,
     },
+    "clothes": {
+        "title": "Fashion-MNIST's 10,000 test images at 112 pixels, 10 kinds, DINOv2-S",
+        "task": "image-classification",
+        "run": {"rounds": 20},
+        "model": {"id": "dinov2", "pooling": "mean", "image_size": 112},
+        "data": {"source": "fashion-mnist/t10k", "test": {"fraction": 0.2}},
+        "privacy": {"delta": 1e-5, "expected_batch": 512.0, "records": 8000},
+        "own": {"method": "iid"},
+        "own name": "homogeneous",
+        "layers": {"layers": [9, 10, 11]},
+        "without": ("prompt",),
+    },
+    "play": {
+        "title": "Hamlet by role, next tokens, SmolLM2-135M",
+        "task": "causal-lm",
+        "run": {"rounds": 10},
+        "model": {"id": "smollm2", "max_length": 64},
+        "data": {"source": "roles.jsonl", "test": {"fraction": 0.2}},
+        "privacy": {"delta": 1e-4, "expected_batch": 96.0, "records": 357},
+        "own": {"method": "column", "column": "role"},
+        "own name": "roles",
+        "layers": {"layers": [-6, -5, -4, -3, -2, -1]},
+        "micro batch": 8,
+        # It has no bias, its head is the table of its tokens, and one record's gradient of all of it has half
+        # a gigabyte.
+        "without": ("full", "head", "bitfit"),
+    },
 }
-"""Each data set: ``own`` is its partition where it is not Dirichlet(0.1)."""
+"""Each data set: ``own`` is its partition where it is not Dirichlet(0.1), ``without`` the methods that do not
+apply.  Names without a colon are put into the run's folder (`materials.py`)."""
 
 METHODS: Final[dict[str, dict[str, Any]]] = {
     "full": {},
@@ -57,6 +79,7 @@ METHODS: Final[dict[str, dict[str, Any]]] = {
     "bitfit": {"layers": True},
     "adapter": {"bottleneck": 16, "layers": True},
     "prompt": {"virtual_tokens": 10},
+    "deep-prompt": {"virtual_tokens": 10, "layers": True},
     "lora": {"rank": 8, "alpha": 16.0, "layers": True},
     "ffa-lora": {"rank": 8, "alpha": 16.0, "layers": True},
     "fedsvd": {"rank": 8, "alpha": 16.0, "layers": True},
@@ -64,7 +87,24 @@ METHODS: Final[dict[str, dict[str, Any]]] = {
 }
 """Options of each method; ``layers``: it stands in the upper half of the model."""
 
-PEFT: Final = tuple(name for name in METHODS if name != "full")
+
+def methods(data: str) -> tuple[str, ...]:
+    """Those that apply to a data set, in the order of the tables."""
+    chosen = DATA[data]
+    left_out = set(chosen.get("without", ()))
+    if chosen.get("task") != "image-classification":
+        left_out.add("deep-prompt")
+    return tuple(name for name in METHODS if name not in left_out)
+
+
+def peft_methods(data: str) -> tuple[str, ...]:
+    """The same without ``full``."""
+    return tuple(name for name in methods(data) if name != "full")
+
+
+def skewed(data: str) -> bool:
+    """Whether there is a partition by skewed labels: where there are labels."""
+    return DATA[data].get("task") != "causal-lm"
 
 
 def configuration(
@@ -84,16 +124,24 @@ def configuration(
     if peft.pop("layers", False):
         peft.update(chosen["layers"])
     share = chosen["own"] if partition == "own" else {"method": "dirichlet", "alpha": 0.1}
+    clients = {} if share["method"] == "column" else {"clients": CLIENTS}
+    # One record's gradient of the whole of MiniLM has 90 MB.
+    at_once = 4 if method == "full" else chosen.get("micro batch", 64)
     values: dict[str, Any] = {
+        "task": chosen.get("task", "text-classification"),
         "run": {"name": f"{data}-{method}", "seed": seed, **chosen["run"]},
         "model": dict(chosen["model"]),
         "peft": peft,
         "data": dict(chosen["data"]),
-        "partition": {"clients": CLIENTS, **share},
+        "partition": {**clients, **share},
         "privacy": {"epsilon": epsilon, "clip": clip, **chosen["privacy"]},
         "server": {"optimizer": "adam", "learning_rate": learning_rate},
-        # One record's gradient of the whole model has 90 MB; all other methods take 64 at once.
-        "training": {"evaluate_every": 1000, "micro_batch": 4 if method == "full" else 64},
+        "training": {
+            "evaluate_every": 1000,
+            "micro_batch": at_once,
+            "prefix_memory": 2048,
+            "prefix_folder": "prefixes",
+        },
     }
     for key, value in change.items():
         *tables, last = key.split(".")
