@@ -26,6 +26,7 @@ from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.work.record_work import RECORD_SHARE, RecordWork
 from fedpriv.federation.workplace import Workplace, prepare
+from fedpriv.peft import Coordinates
 from fedpriv.training import RecordGradients
 
 pytestmark = pytest.mark.slow
@@ -86,22 +87,23 @@ class Unclipped(RecordGradients):
 class UnclippedWork(RecordWork):
     """Neither does the grid bound a row's norm: the second wall is gone as well as the first."""
 
-    def _sampled_sum(self, client: int, sampling: Keystream) -> NDArray[np.int64]:
-        rows = self._rows(client, sampling)
+    def _sampled_sum(self, client: int, within: Coordinates, sampling: Keystream) -> NDArray[np.int64]:
+        rows = self._rows(client, within, sampling)
         return np.rint(np.ldexp(rows.sum(axis=0), self.plan.grid.scale_log2)).astype(np.int64)
 
-    def _rows(self, client: int, sampling: Keystream) -> NDArray[np.float64]:
+    def _rows(self, client: int, within: Coordinates, sampling: Keystream) -> NDArray[np.float64]:
         shard = self.work.dataset.shards[client - 1]
         sampled = shard[dp.poisson_sample(shard.size, self.plan.noise.sampling_rate, sampling.words)]
-        rows = [np.asarray(r, dtype=np.float64) for r in self.gradients.clipped(self.work.train, sampled)]
+        found = self.gradients.clipped(self.work.train, sampled, within)
+        rows = [np.asarray(each, dtype=np.float64) for each in found]
         return np.concatenate([np.zeros((0, self.plan.noise.dimension)), *rows])
 
 
 class AveragedWork(UnclippedWork):
     """The mean of a batch is clipped, once, and then counted as often as the batch has records."""
 
-    def _sampled_sum(self, client: int, sampling: Keystream) -> NDArray[np.int64]:
-        rows = self._rows(client, sampling)
+    def _sampled_sum(self, client: int, within: Coordinates, sampling: Keystream) -> NDArray[np.int64]:
+        rows = self._rows(client, within, sampling)
         if not len(rows):
             return np.zeros(self.plan.noise.dimension, dtype=np.int64)
         mean = rows.mean(axis=0)
