@@ -51,7 +51,8 @@ flower: $(FLOWER_STAMP)
 	OMP_NUM_THREADS=1 $(FLOWER)/bin/python -m pytest -n $(JOBS) --dist loadfile \
 		tests/unit/flower tests/unit/deployment/test_processes.py fedpriv/flower \
 		tests/integration/test_flower.py tests/integration/test_flower_transport.py \
-		tests/integration/test_deployed_local.py tests/integration/test_deployed_faults.py
+		tests/integration/test_deployed_local.py tests/integration/test_deployed_faults.py \
+		tests/integration/test_deployed_return.py
 
 $(FLOWER_STAMP): $(STAMP)
 	$(PYTHON) -m venv --clear $(FLOWER)
