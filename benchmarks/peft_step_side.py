@@ -25,6 +25,7 @@ from torch.nn.functional import cross_entropy
 from fedpriv.crypto import Keystream
 from fedpriv.private.release import Grid
 from fedpriv.training import FrozenPrefix
+from fedpriv.training.matmul import fast_linear
 from fedpriv.training.per_record import PerRecordGradients
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -133,6 +134,17 @@ def plain(model: Any, batch: dict[str, torch.Tensor]) -> Step:
     return step
 
 
+def plain_fast(model: Any, batch: dict[str, torch.Tensor]) -> Step:
+    """Not private, within the products that fedpriv takes for linear maps."""
+    step = plain(model, batch)
+
+    def within() -> None:
+        with fast_linear():
+            step()
+
+    return within
+
+
 def opacus_hooks(model: Any, batch: dict[str, torch.Tensor]) -> Step:
     from opacus import GradSampleModule
     from opacus.optimizers import DPOptimizer
@@ -218,6 +230,7 @@ def standing_in(model: Any, batch: dict[str, torch.Tensor], dtype: str) -> Any:
 
 SETUPS: dict[str, Callable[..., Step]] = {
     "plain": plain,
+    "plain, fast linear": plain_fast,
     "opacus hooks": opacus_hooks,
     "opacus ghost": opacus_ghost,
     "fedpriv": fedpriv,

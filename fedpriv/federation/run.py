@@ -63,7 +63,10 @@ def run(
             engine=simulation,
             observer=observer or Silent(),
         )
-        return session.go(resume)
+        try:
+            return session.go(resume)
+        finally:
+            work.save_prefixes()
 
 
 def check_plan(plan: Plan) -> None:

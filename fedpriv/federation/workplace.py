@@ -110,6 +110,11 @@ class Workplace:
         """The model, its trained parameters attached."""
         return self.task.model
 
+    def save_prefixes(self) -> None:
+        """Leave the hidden states that were computed to later processes, where they have a folder."""
+        for prefix in self.task.prefixes.values():
+            prefix.save()
+
     def optimizer(self) -> ServerOptimizer:
         """The server's optimiser, before its first step."""
         from fedpriv.training import ServerOptimizer

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import DataError, UsageError
 from fedpriv.training.encoded import Encoded
+from fedpriv.training.matmul import fast_linear
 from fedpriv.training.metrics import Judgement, Metrics
 from fedpriv.training.task import Records, by_length, evaluating
 
@@ -91,7 +92,7 @@ class CausalLanguageModel:
         lengths = records.lengths
         longest = 1 if lengths is None else int(lengths.max(initial=1))
         size = min(batch, max(1, _MOST_LOGITS // (longest * self.vocabulary)))
-        with evaluating(self.model), torch.no_grad():
+        with fast_linear(), evaluating(self.model), torch.no_grad():
             for rows in by_length(records, np.arange(count), size):
                 logits, targets = self._logits_and_targets(records, rows)
                 each = torch.nn.functional.cross_entropy(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import DataError, UsageError
+from fedpriv.training.matmul import fast_linear
 from fedpriv.training.metrics import Judgement, Metrics
 from fedpriv.training.task import Records, by_length, evaluating
 
@@ -61,7 +62,7 @@ class Classification:
         if batch < 1:
             raise UsageError(f"a batch must hold at least one record, not {batch}")
         result = np.zeros((len(records), self.classes))
-        with evaluating(self.model), torch.no_grad():
+        with fast_linear(), evaluating(self.model), torch.no_grad():
             for rows in by_length(records, np.arange(len(records)), batch):
                 result[rows] = self.logits(records, rows).to("cpu", torch.float64).numpy()
         return result

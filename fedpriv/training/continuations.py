@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedpriv.errors import DataError
 from fedpriv.training.causal_language_model import CausalLanguageModel
 from fedpriv.training.encoded import Encoded
+from fedpriv.training.matmul import fast_linear
 from fedpriv.training.model_place import quiet
 from fedpriv.training.task import evaluating
 
@@ -125,7 +126,7 @@ def _greedy(task: CausalLanguageModel, given: NDArray[np.int64]) -> NDArray[np.i
         pad_token_id=int(task.tokenizer.pad_token_id),
         eos_token_id=model.generation_config.eos_token_id,
     )
-    with quiet(), warnings.catch_warnings(), evaluating(model), torch.no_grad():
+    with quiet(), warnings.catch_warnings(), fast_linear(), evaluating(model), torch.no_grad():
         # Of peft, about trained embeddings: the model counts the positions itself, which is right here.
         warnings.filterwarnings("ignore", message="Position ids are not supported")
         whole = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=how)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fedpriv.errors import UsageError
 from fedpriv.peft import Manifest
 from fedpriv.training.frozen import FrozenWeights
+from fedpriv.training.matmul import fast_linear
 from fedpriv.training.task import Records, Task, evaluating
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class LocalTraining:
         self.manifest.restore(self.model, start)
         moving = self._moving(moves)
         parameters = [parameter for parameter, _ in moving]
-        with evaluating(self.model):
+        with fast_linear(), evaluating(self.model):
             for batch in self._batches(rows, rng):
                 with torch.enable_grad():
                     loss = self.task.losses(encoded, batch).mean()

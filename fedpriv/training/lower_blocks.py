@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.training.matmul import fast_linear
 from fedpriv.training.task import evaluating
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class LowerBlocks:
 
         handle = self.blocks[-1].register_forward_hook(stop)
         try:
-            with evaluating(self.model), torch.no_grad():
+            with fast_linear(), evaluating(self.model), torch.no_grad():
                 self.model(**inputs)
         except _Reached as reached:
             return reached.hidden

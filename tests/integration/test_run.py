@@ -49,6 +49,27 @@ def test_masked_and_plain_give_the_same_integers_and_the_same_seed_the_same_run(
 
 
 @pytest.mark.slow
+def test_hidden_states_in_a_folder_serve_the_next_run(tmp_path: Path) -> None:
+    """All that were computed, though a Poisson sample has not visited every record."""
+    options = {
+        "training__prefix_memory": 64,
+        "training__prefix_folder": "states",
+        "privacy__insecure_seed": 5,
+    }
+    known = {}
+    for name in ("a", "b"):
+        run(small_config(tmp_path, budget__ledger=f"{name}.sqlite", **options), tmp_path / name)
+        known[name] = {
+            path.name: int(np.fromfile(path, dtype=np.bool_).sum())
+            for path in (tmp_path / "states").glob("*.known")
+        }
+    visited = sorted(known["a"].values())
+    assert visited[-1] > visited[0] > 0  # some training records, and all that are held out
+    assert known["a"] == known["b"]
+    assert digests_of(tmp_path / "a") == digests_of(tmp_path / "b")
+
+
+@pytest.mark.slow
 def test_without_a_seed_no_two_runs_share_their_noise(tmp_path: Path) -> None:
     for name in ("a", "b"):
         run(small_config(tmp_path, run__rounds=1, budget__ledger=f"{name}.sqlite"), tmp_path / name)

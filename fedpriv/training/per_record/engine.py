@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fedpriv.errors import UnsafeParameters, UsageError
+from fedpriv.training.matmul import fast_linear
 from fedpriv.training.per_record.batches import records_in, some_records
 from fedpriv.training.per_record.clipping import CLIPPINGS, factors
 from fedpriv.training.per_record.memory import records_within
@@ -84,6 +85,7 @@ class PerRecordGradients:
             )
         return found
 
+    @fast_linear()
     def clipped_sum(self, batch: Any, *, clip: float, clipping: str = "flat") -> ClippedSum:
         """The sum over the records of ``batch`` of their gradients, each clipped.
 
@@ -134,6 +136,7 @@ class PerRecordGradients:
         way: Way = by_opacus if self.way == "opacus" else self._direct
         return records_within(self.model, self.losses, batch, way, budget)
 
+    @fast_linear()
     def rows(self, batch: Any) -> dict[str, torch.Tensor]:
         """Each record's gradient, unclipped, by parameter: shape (b, *shape), single precision or better."""
         pieces = [

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from fedpriv.training.matmul import product
 from fedpriv.training.per_record.cut import ANCHOR, over_positions, value_of
 from fedpriv.training.per_record.shared import Shared
 
@@ -50,7 +51,7 @@ class _Linear(torch.autograd.Function):
             shared_bias.tape.add(shared_bias, over_positions(g, 1))
         back = None
         if ctx.needs_input_grad[1]:
-            back = g.to(weight.dtype) @ (weight.t() if ctx.turned else weight)
+            back = product(g.to(weight.dtype), weight.t() if ctx.turned else weight)
         return None, back, None, None, None, None
 
 

@@ -1,0 +1,149 @@
+"""Linear maps in single precision, on processors that PyTorch's usual library serves badly.
+
+PyTorch hands such products to MKL, which uses AVX-512 on Intel's processors alone.  On others that have it,
+oneDNN, which PyTorch carries as well, takes half the time, but for the small products of attention, where
+it takes more.  The public way to oneDNN is to *allow* it bfloat16 inside of the products
+(``torch.backends.mkldnn.matmul.fp32_precision``).  It makes use of that where a processor has tiles (AMX),
+and computes in single precision where it has none.  So it is allowed only without tiles, only after a product
+has shown that no digit is lost, and only around linear maps.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["fast_linear", "product"]
+
+_BACKENDS: Final[Any] = torch.backends
+_PROCESSOR: Final = Path("/proc/cpuinfo")
+# From so many multiplications on; oneDNN takes some microseconds to begin with.
+_LEAST: Final = 1 << 20
+
+
+@contextmanager
+def fast_linear() -> Iterator[None]:
+    """Within this, linear maps on the CPU are computed by the library that is faster there, no less exactly.
+
+    What a caller has set is left alone.
+
+    >>> with fast_linear():
+    ...     functional.linear(torch.ones(1, 3), torch.ones(2, 3))
+    tensor([[3., 3.]])
+    """
+    if not _onednn_is_faster():
+        yield
+        return
+    with _Linear():
+        yield
+
+
+def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """``left @ right``, shape (..., n) and (n, m), by the faster library."""
+    if not (_suits(left, right) and _onednn_is_faster()):
+        return left @ right
+    with _allowed():
+        return left @ right
+
+
+class _Linear(TorchFunctionMode):
+    """Takes over ``torch.nn.functional.linear``."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.linear and len(args) == 3 and not kwargs:  # as nn.Linear calls it
+            x, weight, bias = args
+            if _plain(x) and _plain(weight) and (bias is None or _plain(bias)) and _suits(x, weight.t()):
+                return _Map.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        return func(*args, **kwargs)
+
+
+class _Map(torch.autograd.Function):
+    """``x W^T + b`` for ``x`` of shape (..., in)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        with _allowed():
+            return functional.linear(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        x, weight, _ = inputs
+        ctx.save_for_backward(x if weight.requires_grad else None, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (g,) = gradients
+        x, weight = ctx.saved_tensors
+        to_x, to_weight, to_bias = ctx.needs_input_grad
+        rows = g.reshape(-1, g.shape[-1])
+        return (
+            product(g, weight) if to_x else None,
+            product(rows.t(), x.reshape(-1, x.shape[-1])) if to_weight else None,
+            rows.sum(0) if to_bias else None,
+        )
+
+
+def _plain(tensor: torch.Tensor) -> bool:
+    return type(tensor) in {torch.Tensor, torch.nn.Parameter}
+
+
+def _suits(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether these are single precision, on the CPU, and large."""
+    single = left.dtype == right.dtype == torch.float32 and left.device.type == right.device.type == "cpu"
+    return single and left.numel() * right.shape[-1] >= _LEAST and not torch.is_autocast_enabled("cpu")
+
+
+@contextmanager
+def _allowed() -> Iterator[None]:
+    products = _BACKENDS.mkldnn.matmul
+    before = products.fp32_precision
+    if before == "none":  # nobody has said anything
+        products.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
+
+
+@lru_cache(maxsize=1)
+def _onednn_is_faster() -> bool:
+    there = _BACKENDS.mkl.is_available() and _BACKENDS.mkldnn.is_available()
+    if not (there and hasattr(_BACKENDS.mkldnn, "matmul") and sys.platform == "linux"):  # PyTorch < 2.9
+        return False
+    return neglected(_PROCESSOR.read_text()) and _exact()
+
+
+def neglected(processor: str) -> bool:
+    """Whether MKL leaves AVX-512 unused and oneDNN has no tiles, by the text of ``/proc/cpuinfo``.
+
+    >>> neglected("vendor_id : AuthenticAMD\\nflags : avx2 avx512f avx512_bf16\\n")
+    True
+    >>> neglected("vendor_id : GenuineIntel\\nflags : avx2 avx512f amx_bf16 amx_tile\\n")
+    False
+    """
+    words = set(processor.split())
+    return "avx512f" in words and "GenuineIntel" not in words and not any(w.startswith("amx") for w in words)
+
+
+def _exact() -> bool:
+    """Whether products keep single precision where bfloat16 is allowed; it would be off by 1e-3."""
+    # All 24 binary digits of these are in use; no state of a generator is touched.
+    steps = torch.arange(1, 256 * 256 + 1, dtype=torch.float64).reshape(256, 256)
+    left, right = (torch.frac(steps * share).float() for share in (0.6180339887498949, 0.7548776662466927))
+    with _allowed():
+        found = left @ right
+    wanted = left.double() @ right.double()
+    return bool(((found.double() - wanted).abs() <= 1e-5 * wanted).all())
