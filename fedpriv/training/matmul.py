@@ -55,15 +55,15 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 class _Linear(TorchFunctionMode):
-    """Takes over ``torch.nn.functional.linear``."""
+    """Takes over ``torch.nn.functional.linear``, and ``torch.addmm``, as transformers' Conv1D has it."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is functional.linear and len(args) == 3 and not kwargs:  # as nn.Linear calls it
-            x, weight, bias = args
-            if _plain(x) and _plain(weight) and (bias is None or _plain(bias)) and _suits(x, weight.t()):
+        if func in _TAKEN and len(args) == 3 and not kwargs and all(a is None or _plain(a) for a in args):
+            x, weight, bias = args if func is functional.linear else (args[1], args[2].t(), args[0])
+            if _suits(x, weight.t()) and (bias is None or bias.dim() == 1):
                 return _Map.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
@@ -94,6 +94,9 @@ class _Map(torch.autograd.Function):
             product(rows.t(), x.reshape(-1, x.shape[-1])) if to_weight else None,
             rows.sum(0) if to_bias else None,
         )
+
+
+_TAKEN: Final = (functional.linear, torch.addmm)
 
 
 def _plain(tensor: torch.Tensor) -> bool:

@@ -60,6 +60,20 @@ def test_gradients_are_those_of_doubles(shape: tuple[int, ...], frozen: bool) ->
             torch.testing.assert_close(mine.grad, other.grad.float(), rtol=1e-4, atol=1e-3)
 
 
+def test_conv1d_of_transformers_is_covered_and_other_sums_are_not() -> None:
+    x, weight, bias = normal(12, 300, 64), normal(13, 64, 192).requires_grad_(), normal(14, 192)
+    matrix = normal(15, 300, 192).requires_grad_()
+    exact = x.double() @ weight.double()
+    with fast_linear():
+        mapped, summed = torch.addmm(bias, x, weight), torch.addmm(matrix, x, weight)
+    torch.testing.assert_close(mapped, (exact + bias).float(), rtol=1e-4, atol=1e-4)
+    mapped.sum().backward()
+    torch.testing.assert_close(weight.grad, x.sum(0)[:, None].expand(64, 192), rtol=1e-4, atol=1e-3)
+    summed.sum().backward()
+    assert matrix.grad is not None
+    assert matrix.grad.shape == matrix.shape
+
+
 def test_a_frozen_layer_keeps_no_inputs() -> None:
     layer = nn.Linear(64, 512).requires_grad_(False)
     kept = []
