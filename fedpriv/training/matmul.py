@@ -27,6 +27,9 @@ _BACKENDS: Final[Any] = torch.backends
 _PROCESSOR: Final = Path("/proc/cpuinfo")
 # From so many multiplications on; oneDNN takes some microseconds to begin with.
 _LEAST: Final = 1 << 20
+# Rows that it is given at a time; the last few are left to MKL.  oneDNN writes a program for each new shape
+# and keeps it, two thirds of a megabyte, so that shapes must not be as many as batches are.
+_BLOCKS: Final = (256, 64)
 
 
 @contextmanager
@@ -46,12 +49,29 @@ def fast_linear() -> Iterator[None]:
         yield
 
 
-def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """``left @ right``, shape (..., n) and (n, m), by the faster library."""
+def product(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """``left @ right + bias``, shapes (..., n), (n, m) and (m,), by the faster library."""
     if not (_suits(left, right) and _onednn_is_faster()):
-        return left @ right
-    with _allowed():
-        return left @ right
+        return left @ right if bias is None else left @ right + bias
+    rows = left.reshape(-1, left.shape[-1])
+    result = rows.new_empty(len(rows), right.shape[1])
+    done = 0
+    with torch.no_grad(), _allowed():
+        for size in _BLOCKS:
+            while done + size <= len(rows):
+                _into(result[done : done + size], rows[done : done + size], right, bias)
+                done += size
+    if done < len(rows):
+        with torch.no_grad():
+            _into(result[done:], rows[done:], right, bias)
+    return result.view(*left.shape[:-1], right.shape[1])
+
+
+def _into(result: torch.Tensor, left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None) -> None:
+    if bias is None:
+        torch.mm(left, right, out=result)
+    else:
+        torch.addmm(bias, left, right, out=result)
 
 
 class _Linear(TorchFunctionMode):
@@ -71,17 +91,10 @@ class _Linear(TorchFunctionMode):
 class _Map(torch.autograd.Function):
     """``x W^T + b`` for ``x`` of shape (..., in)."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        with _allowed():
-            return functional.linear(x, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        x, weight, _ = inputs
-        ctx.save_for_backward(x if weight.requires_grad else None, weight)
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+        return product(x, weight.t(), bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -91,7 +104,7 @@ class _Map(torch.autograd.Function):
         rows = g.reshape(-1, g.shape[-1])
         return (
             product(g, weight) if to_x else None,
-            product(rows.t(), x.reshape(-1, x.shape[-1])) if to_weight else None,
+            rows.t() @ x.reshape(-1, x.shape[-1]) if to_weight else None,
             rows.sum(0) if to_bias else None,
         )
 

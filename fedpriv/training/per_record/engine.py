@@ -85,7 +85,6 @@ class PerRecordGradients:
             )
         return found
 
-    @fast_linear()
     def clipped_sum(self, batch: Any, *, clip: float, clipping: str = "flat") -> ClippedSum:
         """The sum over the records of ``batch`` of their gradients, each clipped.
 
@@ -136,7 +135,6 @@ class PerRecordGradients:
         way: Way = by_opacus if self.way == "opacus" else self._direct
         return records_within(self.model, self.losses, batch, way, budget)
 
-    @fast_linear()
     def rows(self, batch: Any) -> dict[str, torch.Tensor]:
         """Each record's gradient, unclipped, by parameter: shape (b, *shape), single precision or better."""
         pieces = [
@@ -165,12 +163,14 @@ class PerRecordGradients:
             self._direct.rows_only = rows_only
             try:
                 try:
-                    found = self._direct(self.model, self.losses, batch)
+                    with fast_linear():
+                        found = self._direct(self.model, self.losses, batch)
                 except NewPlace:  # as where the first batch needed no padding
                     self._learn(batch)
                     with evaluating(self.model):
                         compare(self.model, self.losses, batch, self._direct)
-                    found = self._direct(self.model, self.losses, batch)
+                    with fast_linear():
+                        found = self._direct(self.model, self.losses, batch)
             except Coincidence:
                 yield from self._one_by_one(batch)
             else:
@@ -178,7 +178,8 @@ class PerRecordGradients:
 
     def _one_by_one(self, batch: Any) -> Iterator[dict[str, Gradient]]:
         for record in range(records_in(batch)):
-            found = alone(self.model, self.losses, some_records(batch, [record]))
+            with fast_linear():
+                found = alone(self.model, self.losses, some_records(batch, [record]))
             yield {name: found.get(name) or none(p, 1) for name, p in self.parameters().items()}
 
     def _ready(self, batch: Any) -> None:

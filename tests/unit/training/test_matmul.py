@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +88,21 @@ def test_a_frozen_layer_keeps_no_inputs() -> None:
     with fast_linear(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         layer(x)
     assert kept in ([layer.weight.shape], [layer.weight.t().shape])
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the size of this process from /proc")
+def test_batches_of_many_sizes_take_no_memory() -> None:
+    """oneDNN keeps 0.7 MB for each shape that it has seen."""
+
+    def pages() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    weight = normal(16, 384, 512)
+    product(normal(17, 900, 384), weight)
+    before = pages()
+    for rows in range(300, 900, 2):
+        product(normal(18, rows, 384), weight)
+    assert (pages() - before) * os.sysconf("SC_PAGE_SIZE") < 50e6
 
 
 def test_other_precisions_and_autocast_are_left_alone() -> None:
