@@ -25,11 +25,11 @@ __all__ = ["fast_linear", "product"]
 
 _BACKENDS: Final[Any] = torch.backends
 _PROCESSOR: Final = Path("/proc/cpuinfo")
-# From so many multiplications on; oneDNN takes some microseconds to begin with.
-_LEAST: Final = 1 << 20
-# Rows that it is given at a time; the last few are left to MKL.  oneDNN writes a program for each new shape
+# Rows and columns of the matrix from which on it pays.
+_LEAST: Final = 128
+# Rows that oneDNN is given at a time; the last few are left to MKL.  It writes a program for each new shape
 # and keeps it, two thirds of a megabyte, so that shapes must not be as many as batches are.
-_BLOCKS: Final = (256, 64)
+_BLOCK: Final = 128
 
 
 @contextmanager
@@ -57,10 +57,9 @@ def product(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None =
     result = rows.new_empty(len(rows), right.shape[1])
     done = 0
     with torch.no_grad(), _allowed():
-        for size in _BLOCKS:
-            while done + size <= len(rows):
-                _into(result[done : done + size], rows[done : done + size], right, bias)
-                done += size
+        while done + _BLOCK <= len(rows):
+            _into(result[done : done + _BLOCK], rows[done : done + _BLOCK], right, bias)
+            done += _BLOCK
     if done < len(rows):
         with torch.no_grad():
             _into(result[done:], rows[done:], right, bias)
@@ -117,9 +116,9 @@ def _plain(tensor: torch.Tensor) -> bool:
 
 
 def _suits(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether these are single precision, on the CPU, and large."""
+    """Whether these are single precision, on the CPU, and the matrix is large."""
     single = left.dtype == right.dtype == torch.float32 and left.device.type == right.device.type == "cpu"
-    return single and left.numel() * right.shape[-1] >= _LEAST and not torch.is_autocast_enabled("cpu")
+    return single and min(right.shape) >= _LEAST and not torch.is_autocast_enabled("cpu")
 
 
 @contextmanager
@@ -157,9 +156,8 @@ def neglected(processor: str) -> bool:
 def _exact() -> bool:
     """Whether products keep single precision where bfloat16 is allowed; it would be off by 1e-3."""
     # All 24 binary digits of these are in use; no state of a generator is touched.
-    steps = torch.arange(1, 256 * 256 + 1, dtype=torch.float64).reshape(256, 256)
-    left, right = (torch.frac(steps * share).float() for share in (0.6180339887498949, 0.7548776662466927))
+    steps = torch.arange(1, _BLOCK * _LEAST + 1, dtype=torch.float64).reshape(_BLOCK, _LEAST)
+    numbers = torch.frac(steps * 0.6180339887498949).float()
     with _allowed():
-        found = left @ right
-    wanted = left.double() @ right.double()
-    return bool(((found.double() - wanted).abs() <= 1e-5 * wanted).all())
+        same = numbers @ torch.eye(_LEAST)
+    return bool((same == numbers).all())
