@@ -24,7 +24,7 @@ from fedpriv.federation.work.local_work import LocalWork, local_work
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:
-    from fedpriv.training import LocalTraining, RecordGradients
+    from fedpriv.training import ClippedRecords, LocalTraining
 
 __all__ = ["Network", "RemoteRounds"]
 
@@ -46,7 +46,7 @@ class Network:
     plan: Plan
     accounts: RemoteAccounts
 
-    def begin(self, run_id: bytes, entropy: Entropy, learns: RecordGradients | LocalTraining) -> RemoteRounds:
+    def begin(self, run_id: bytes, entropy: Entropy, learns: ClippedRecords | LocalTraining) -> RemoteRounds:
         """The rounds of a run."""
         bundle = self.accounts.nodes.bundle
         server = RoundServer(self.work, self.plan, entropy, run_id, bundle.roster)

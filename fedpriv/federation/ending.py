@@ -25,7 +25,7 @@ from fedpriv.ledger.countersigned import CHECKPOINT_FILE
 from fedpriv.ledger.home import now
 
 if TYPE_CHECKING:
-    from fedpriv.training import LocalTraining, RecordGradients
+    from fedpriv.training import ClippedRecords, LocalTraining
 
 __all__ = ["finish"]
 
@@ -39,7 +39,7 @@ def finish(
     ledger: Ledger,
     run_id: str,
     parameters: NDArray[np.float32],
-    learns: RecordGradients | LocalTraining,
+    learns: ClippedRecords | LocalTraining,
     facts: Callable[[str], dict[str, Any]],
 ) -> RunResult:
     """Save the adapter, close the run in the ledger, write the result and the ledger's bundle.

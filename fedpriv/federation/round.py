@@ -30,7 +30,7 @@ from fedpriv.secagg import run_in_process
 from fedpriv.secagg.in_process import RoundClient
 
 if TYPE_CHECKING:
-    from fedpriv.training import LocalTraining, RecordGradients
+    from fedpriv.training import ClippedRecords, LocalTraining
 
 __all__ = ["RoundRunner", "fresh_identities"]
 
@@ -63,7 +63,7 @@ class RoundRunner:
     work: Workplace
     plan: Plan
     entropy: Entropy
-    gradients: RecordGradients | LocalTraining
+    gradients: ClippedRecords | LocalTraining
     run_id: bytes
     keys: Mapping[int, SigningKey]
     before_upload: Callable[[int, int], None] = lambda round_, client: None

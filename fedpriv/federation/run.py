@@ -22,7 +22,7 @@ from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.ledger.home import open_ledger
 
 if TYPE_CHECKING:
-    from fedpriv.training import LocalTraining, RecordGradients
+    from fedpriv.training import ClippedRecords, LocalTraining
 
 __all__ = ["check_plan", "run"]
 
@@ -92,7 +92,7 @@ class _Simulation:
 
     name: ClassVar[str] = "simulation"
 
-    def begin(self, run_id: bytes, entropy: Entropy, learns: RecordGradients | LocalTraining) -> RoundRunner:
+    def begin(self, run_id: bytes, entropy: Entropy, learns: ClippedRecords | LocalTraining) -> RoundRunner:
         """A signing key for each simulated client, and for the key authority where there is one.
 
         Clients with ledgers of their own sign with those ledgers' keys; all others are made for this process.

@@ -44,7 +44,7 @@ class ServerStep:
             gradient: what travelled, in model units (`RoundOutcome.gradient`), shape (k,).
         """
         coordinates = self.coordinates.at(round_, parameters)
-        at, down = coordinates.chosen, coordinates.meant(gradient)
+        down, at = coordinates.gradient(gradient)
         if self._shares is not None:
             down = down / (self._shares if at is None else self._shares[at])
         optimizer, spec = self.optimizer, self.work.spec

@@ -43,7 +43,7 @@ from fedpriv.federation.workplace import Workplace
 from fedpriv.ledger import Ledger
 
 if TYPE_CHECKING:
-    from fedpriv.training import LocalTraining, RecordGradients
+    from fedpriv.training import ClippedRecords, LocalTraining
 
 __all__ = ["Engine", "Rounds", "Session", "check_folder"]
 
@@ -83,7 +83,7 @@ class Engine(Protocol):
     def name(self) -> str:
         """One word for the report."""
 
-    def begin(self, run_id: bytes, entropy: Entropy, learns: RecordGradients | LocalTraining) -> Rounds:
+    def begin(self, run_id: bytes, entropy: Entropy, learns: ClippedRecords | LocalTraining) -> Rounds:
         """The rounds of the run that ``run_id`` (16 bytes) names.
 
         Args:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fedpriv.peft.artifact import AdapterRecord, digest_of, load, read, save
 from fedpriv.peft.coordinates import Coordinates
+from fedpriv.peft.directions import Directions
 from fedpriv.peft.manifest import Entry, Manifest
 from fedpriv.peft.methods import (
     METHODS,
@@ -30,6 +31,7 @@ __all__ = [
     "NOT_YET",
     "AdapterRecord",
     "Coordinates",
+    "Directions",
     "Entry",
     "Manifest",
     "Method",

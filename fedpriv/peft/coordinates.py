@@ -107,6 +107,11 @@ class Coordinates:
         """The part of a vector that travelled which means something: shape (count,)."""
         return vector[: self.count]
 
+    def gradient(self, vector: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+        """What a vector that travelled says of the model's gradient: values, and the coordinates of the
+        model that they are of (``None``: all)."""
+        return self.meant(vector), self.chosen
+
     def spread(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """A vector that travelled as a change of the model, shape (d,): zero at all other coordinates."""
         whole = np.zeros(self.size)

@@ -32,6 +32,16 @@ def public_words(seed: int, name: str, round_: int, count: int) -> NDArray[np.ui
     return np.frombuffer(hashlib.shake_256(said).digest(8 * count), dtype="<u8").astype(np.uint64)
 
 
+def public_bits(seed: int, name: str, round_: int, count: int) -> NDArray[np.uint8]:
+    """Uniform bits, shape (count,), by the same rule: the lowest bit of each byte first.
+
+    >>> public_bits(7, "directions/0", 1, 5).tolist()
+    [0, 0, 1, 1, 1]
+    """
+    words = public_words(seed, name, round_, -(-count // 64))
+    return np.unpackbits(words.astype("<u8").view(np.uint8), count=count, bitorder="little")
+
+
 def smallest(words: NDArray[np.uint64], count: int) -> NDArray[np.int64]:
     """The places of the ``count`` smallest words, ascending: a uniformly random set, if the words are.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fedpriv.training.causal_language_model import CausalLanguageModel
 from fedpriv.training.causal_model import load_language_model
 from fedpriv.training.classifier import load_classifier
+from fedpriv.training.clipped_records import ClippedRecords
 from fedpriv.training.continuations import CONTINUED, PROMPT, Continuations, prompts_of
 from fedpriv.training.encoded import Encoded
 from fedpriv.training.frozen import FrozenWeights
@@ -22,6 +23,7 @@ from fedpriv.training.prefix import PREFIX_DTYPES, FrozenPrefix, keep_prefixes
 from fedpriv.training.records import ENGINES, RecordGradients
 from fedpriv.training.sequence_classification import SequenceClassification
 from fedpriv.training.server_optimizer import OPTIMIZERS, ServerOptimizer
+from fedpriv.training.slopes import RecordSlopes
 from fedpriv.training.task import Records, Task, by_length, evaluating
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "PREFIX_DTYPES",
     "PROMPT",
     "CausalLanguageModel",
+    "ClippedRecords",
     "Continuations",
     "Encoded",
     "EncodedImages",
@@ -44,6 +47,7 @@ __all__ = [
     "Metrics",
     "Pixels",
     "RecordGradients",
+    "RecordSlopes",
     "Records",
     "SequenceClassification",
     "ServerOptimizer",

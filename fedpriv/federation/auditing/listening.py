@@ -22,9 +22,9 @@ from fedpriv.federation.work.local_work import learner
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:
-    from fedpriv.training import LocalTraining, RecordGradients
+    from fedpriv.training import ClippedRecords, LocalTraining
 
-    _Learner = RecordGradients | LocalTraining
+    _Learner = ClippedRecords | LocalTraining
 
 __all__ = ["Build", "Heard", "listen", "start_rounds"]
 
@@ -107,11 +107,11 @@ def listen(
         runner = start_rounds(build, work, plan, entropy, learns)
         planted = runner.local = CanaryWork(work, plan, entropy, cast("LocalTraining", learns), placed)
     else:
-        real, records = cast("RecordGradients", learns), len(work.dataset.train)
+        real, records = cast("ClippedRecords", learns), len(work.dataset.train)
         planted = CanaryGradients(real, placed, records, clip_rows=real.clip_rows)
         dataset = replace(work.dataset, shards=placed.join(work.dataset.shards, records))
         joined = replace(work, dataset=dataset)
-        runner = start_rounds(build, joined, plan, entropy, cast("RecordGradients", planted))
+        runner = start_rounds(build, joined, plan, entropy, cast("ClippedRecords", planted))
     sign = -1.0 if plan.work == "update" else 1.0  # a gradient points up the loss, an update down
     server = ServerStep(work, RoundCoordinates.of(work, plan), work.optimizer())
     start = parameters = work.manifest.flatten(work.model)

@@ -35,7 +35,7 @@ from fedpriv.federation.workplace import Workplace
 from fedpriv.training.task import Records, by_length
 
 if TYPE_CHECKING:
-    from fedpriv.training import RecordGradients
+    from fedpriv.training import ClippedRecords
 
 __all__ = ["ROUNDS", "SERVER_VIEW_METHOD", "ServerView", "View", "server_view", "why_no_server_view"]
 
@@ -117,7 +117,7 @@ def server_view(
         TooFewParties: a round ended without a sum.
     """
     started = time.perf_counter()
-    gradients = cast("RecordGradients", learner(work, plan))
+    gradients = cast("ClippedRecords", learner(work, plan))
     runner = cast("WatchedRounds", start_rounds(build, work, plan, entropy, gradients))
     shards, rounds = work.dataset.shards, min(ROUNDS, plan.rounds)
     client = 1 + max(range(len(shards)), key=lambda k: shards[k].size)

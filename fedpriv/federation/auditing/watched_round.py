@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fedpriv.federation.cohort import Cohort
     from fedpriv.federation.round import _Parties
     from fedpriv.federation.traffic import Metered
-    from fedpriv.training import RecordGradients
+    from fedpriv.training import ClippedRecords
 
 __all__ = ["WatchedRounds", "WatchedWork"]
 
@@ -26,7 +26,7 @@ __all__ = ["WatchedRounds", "WatchedWork"]
 class _Asked:
     """Stands where gradients are asked for, and remembers whose were."""
 
-    def __init__(self, gradients: RecordGradients) -> None:
+    def __init__(self, gradients: ClippedRecords) -> None:
         self.gradients = gradients
         self.indices = np.zeros(0, dtype=np.int64)
 
@@ -59,7 +59,7 @@ class WatchedWork(RecordWork):
         if round_ != self._round:
             self._round, self.others = round_, np.zeros(self.plan.noise.dimension, dtype=np.int64)
         asked = _Asked(self.gradients)
-        work = RecordWork(self.work, self.plan, self.entropy, cast("RecordGradients", asked))
+        work = RecordWork(self.work, self.plan, self.entropy, cast("ClippedRecords", asked))
         total = work.contribution(round_, client, parameters)
         if client == self.client:
             self.drawn, self.own = asked.indices, total.copy()  # a round adds noise in place
@@ -83,7 +83,7 @@ class WatchedRounds(RoundRunner):
 
     def watch(self, client: int) -> None:
         """Keep copies of what ``client`` puts into each round that follows."""
-        gradients = cast("RecordGradients", self.gradients)
+        gradients = cast("ClippedRecords", self.gradients)
         self.watched = WatchedWork(self.work, self.plan, self.entropy, gradients, client)
         self.local = self.watched
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from fedpriv.crypto.digest import canonical_json, digest
-from fedpriv.federation.config.coordinates_rules import check_coordinates, check_server
+from fedpriv.federation.config.coordinates_rules import check_coordinates, check_server, check_slopes
 from fedpriv.federation.config.language_rules import check_language
 from fedpriv.federation.config.participation_rules import check_equal_cohorts
 from fedpriv.federation.config.rules import Work, cross_check, kind_of_work, least_survivors
@@ -96,6 +96,7 @@ class Config(Table):
         )
         check_language(self.task, self.model, self.partition, self.training)
         check_coordinates(self.peft, self.privacy, self.compression)
+        check_slopes(self.peft, self.work, self.training)
         check_server(self.server)
         return self
 

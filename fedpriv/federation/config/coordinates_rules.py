@@ -8,9 +8,10 @@ from fedpriv.errors import ConfigError
 from fedpriv.peft import METHODS
 
 if TYPE_CHECKING:
-    from fedpriv.federation.config.tables import Compression, Peft, Privacy, Server
+    from fedpriv.federation.config.rules import Work
+    from fedpriv.federation.config.tables import Compression, Peft, Privacy, Server, Training
 
-__all__ = ["check_coordinates", "check_server"]
+__all__ = ["check_coordinates", "check_server", "check_slopes"]
 
 
 def check_coordinates(peft: Peft, privacy: Privacy, compression: Compression | None) -> None:
@@ -40,6 +41,24 @@ def check_coordinates(peft: Peft, privacy: Privacy, compression: Compression | N
             "same in every round: noise that later rounds take back would not be taken back",
             key="privacy.mechanism",
             hint='use `mechanism = "skellam"`, or ffa-lora without compression',
+        )
+
+
+def check_slopes(peft: Peft, work: Work, training: Training) -> None:
+    """Refuse what does not go with slopes along directions, which are of one step and from forward passes."""
+    if not METHODS[peft.method].projected:
+        return
+    if work != "gradients":
+        raise ConfigError(
+            f"`peft.method` is {peft.method!r}, whose slopes are of one step of a round on records",
+            key="peft.method",
+            hint='leave out `local.steps` and use `unit = "record"`, or choose another method',
+        )
+    if training.engine != type(training).model_fields["engine"].default:
+        raise ConfigError(
+            f"`training.engine` is set, and {peft.method} computes no gradient of a record",
+            key="training.engine",
+            hint="leave it out",
         )
 
 

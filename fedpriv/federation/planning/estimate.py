@@ -8,6 +8,8 @@ import numpy as np
 
 from fedpriv.federation.config import Config
 from fedpriv.federation.planning.plan import Estimate
+from fedpriv.federation.work.coordinates import RoundCoordinates
+from fedpriv.federation.work.local_work import record_learner
 from fedpriv.federation.workplace import Workplace
 
 __all__ = ["measured"]
@@ -21,22 +23,17 @@ _FORWARD_SHARE = 1 / 3
 
 def measured(work: Workplace, config: Config) -> Estimate:
     """Time two micro-batches of record gradients; an evaluation is taken as a share of that."""
-    from fedpriv.training import RecordGradients
-
-    batch = config.training.micro_batch
-    gradients = RecordGradients(
-        work.model,
-        work.task,
-        work.manifest,
-        clip=config.privacy.clip,
-        micro_batch=batch,
-        engine=config.training.engine,
-    )
+    batch, spec = config.training.micro_batch, work.spec
+    gradients = record_learner(work, config.privacy.clip)
+    most = spec.kind.width(work.manifest, spec)
+    within = RoundCoordinates(work.manifest, spec, work.start, most).at(1, work.start)
     some = np.linspace(0, len(work.dataset.train) - 1, 2 * batch, dtype=np.int64)
-    for _ in gradients.clipped(work.train, some[:batch]):  # the first pass pays for what is set up once
+    for _ in gradients.clipped(
+        work.train, some[:batch], within
+    ):  # the first pass pays for what is set up once
         pass
     start = time.perf_counter()
-    for _ in gradients.clipped(work.train, some):
+    for _ in gradients.clipped(work.train, some, within):
         pass
     per_record = (time.perf_counter() - start) / len(some)
     evaluations = 2 + config.run.rounds // config.training.evaluate_every

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedpriv.errors import UsageError
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace
-from fedpriv.peft import Coordinates, Manifest, PeftSpec, public_words, smallest
+from fedpriv.peft import Coordinates, Directions, Manifest, PeftSpec, public_words, smallest
 
 __all__ = ["RoundCoordinates"]
 
@@ -59,6 +59,8 @@ class RoundCoordinates:
             parameters: the model of the round, float32, shape (d,).
         """
         size = self.manifest.size
+        if self.spec.kind.projected:
+            return Directions(size, self.width, seed=self.spec.seed, round_=round_)
         if self.width == size and self.spec.kind.steady:
             return Coordinates(size, size)
         if self._last is not None:

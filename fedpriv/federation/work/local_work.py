@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,9 @@ from fedpriv.federation.work.steps_work import StepsWork
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:
-    from fedpriv.training import LocalTraining, RecordGradients
+    from fedpriv.training import ClippedRecords, LocalTraining
 
-__all__ = ["LocalWork", "learner", "local_work"]
+__all__ = ["LocalWork", "learner", "local_work", "record_learner"]
 
 
 class LocalWork(Protocol):
@@ -47,9 +47,9 @@ class LocalWork(Protocol):
         """Take up what `state_dict` gave."""
 
 
-def learner(work: Workplace, plan: Plan) -> RecordGradients | LocalTraining:
+def learner(work: Workplace, plan: Plan) -> ClippedRecords | LocalTraining:
     """What computes on the records under this plan: gradients record by record, or local training."""
-    from fedpriv.training import LocalTraining, RecordGradients
+    from fedpriv.training import LocalTraining
 
     config = work.config
     if plan.work == "update":
@@ -64,28 +64,45 @@ def learner(work: Workplace, plan: Plan) -> RecordGradients | LocalTraining:
             epochs=plan.local_epochs,
             optimizer=local.optimizer,
         )
+    return record_learner(work, plan.grid.clip * RECORD_SHARE)
+
+
+def record_learner(work: Workplace, clip: float) -> ClippedRecords:
+    """What gives one vector a record, of an l2 norm of at most ``clip``."""
+    from fedpriv.training import RecordGradients, RecordSlopes
+
+    training, spec = work.config.training, work.spec
+    if spec.kind.projected:
+        return RecordSlopes(
+            work.model,
+            work.task,
+            work.manifest,
+            clip=clip,
+            perturbation=cast("float", spec.perturbation),  # it has a default
+            micro_batch=training.micro_batch,
+        )
     return RecordGradients(
         work.model,
         work.task,
         work.manifest,
-        clip=plan.grid.clip * RECORD_SHARE,
-        micro_batch=config.training.micro_batch,
-        engine=config.training.engine,
+        clip=clip,
+        micro_batch=training.micro_batch,
+        engine=training.engine,
     )
 
 
 def local_work(
-    work: Workplace, plan: Plan, entropy: Entropy, learns: RecordGradients | LocalTraining
+    work: Workplace, plan: Plan, entropy: Entropy, learns: ClippedRecords | LocalTraining
 ) -> LocalWork:
     """The clients' work under the plan.
 
     Raises:
         UsageError: ``learns`` is not what the plan needs.
     """
-    from fedpriv.training import LocalTraining, RecordGradients
+    from fedpriv.training import ClippedRecords, LocalTraining
 
     if plan.work == "update":
-        if isinstance(learns, RecordGradients) or not hasattr(learns, "update"):
+        if isinstance(learns, ClippedRecords) or not hasattr(learns, "update"):
             raise UsageError("whole updates are summed, which takes local training, not record gradients")
         kind = MeasuredWork if work.config.simulation.measure_gap else ClientWork
         return kind(work, plan, entropy, learns)

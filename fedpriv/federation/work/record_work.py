@@ -18,7 +18,7 @@ from fedpriv.federation.workplace import Workplace
 from fedpriv.peft import Coordinates
 
 if TYPE_CHECKING:
-    from fedpriv.training import RecordGradients
+    from fedpriv.training import ClippedRecords
 
 __all__ = ["RECORD_SHARE", "RecordWork"]
 
@@ -36,7 +36,7 @@ class RecordWork:
     work: Workplace
     plan: Plan
     entropy: Entropy
-    gradients: RecordGradients
+    gradients: ClippedRecords
     _coordinates: RoundCoordinates = field(init=False)
 
     def __post_init__(self) -> None:

@@ -60,6 +60,8 @@ class Method(ABC):
         stored: how an adapter is saved.
         steady: whether a coordinate of what travels stands for the same in every round.
         drawable: whether a part of what would travel may be drawn anew in each round.
+        projected: whether what travels is not coordinates but slopes along public directions of the round
+            (``Directions``), as many as :meth:`width` says.
     """
 
     name: ClassVar[str]
@@ -69,6 +71,7 @@ class Method(ABC):
     stored: ClassVar[Stored] = "state"
     steady: ClassVar[bool] = True
     drawable: ClassVar[bool] = True
+    projected: ClassVar[bool] = False
 
     @abstractmethod
     def add(self, model: nn.Module, spec: PeftSpec, place: Place) -> nn.Module:

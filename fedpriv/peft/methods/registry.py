@@ -8,6 +8,7 @@ from typing import Final, Literal
 from fedpriv.errors import UsageError
 from fedpriv.peft.methods.adapter import Adapter
 from fedpriv.peft.methods.deep_prompt import DeepPrompt
+from fedpriv.peft.methods.fed_k_seed import FedKSeed
 from fedpriv.peft.methods.fed_sb import FedSb
 from fedpriv.peft.methods.fed_svd import FedSvd
 from fedpriv.peft.methods.flasc import Flasc
@@ -36,6 +37,7 @@ MethodName = Literal[
     "bitfit",
     "head",
     "full",
+    "fedkseed",
 ]
 
 METHODS: Final[dict[str, Method]] = {
@@ -57,6 +59,7 @@ METHODS: Final[dict[str, Method]] = {
         BitFit(),
         Head(),
         Full(),
+        FedKSeed(),
     )
 }
 
@@ -75,7 +78,6 @@ NEVER_EXACT: Final = {
 
 NOT_YET: Final = {
     "fedsa-lora": "ffa-lora",
-    "fedkseed": "fed-sb",
 }
 """Methods that are not in this version, and the nearest that is."""
 

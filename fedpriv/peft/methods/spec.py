@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _LISTS: Final = ("target_modules", "layers", "feedforward_modules", "ranks")
-_COUNTS: Final = ("rank", "bottleneck", "virtual_tokens", "encoder_width")
+_AT_MOST_ONE: Final = ("density", "perturbation")
+_COUNTS: Final = ("rank", "bottleneck", "virtual_tokens", "encoder_width", "directions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class PeftSpec:
         ranks: of ``hetlora``: the clients' own, which they take in turn; the largest is ``rank``.
             ``None``: a quarter of it, half of it, all of it.
         density: of ``flasc``: the share of the coordinates that travel in a round.
+        directions: of ``fedkseed``: how many slopes travel in a round.
+        perturbation: of ``fedkseed``: how far each weight is moved to either side for a slope.
 
     >>> PeftSpec("ffa-lora", rank=4, layers=(-2, -1)).scaling
     4.0
@@ -59,6 +62,8 @@ class PeftSpec:
     feedforward_modules: tuple[str, ...] | None = None
     ranks: tuple[int, ...] | None = None
     density: float | None = None
+    directions: int | None = None
+    perturbation: float | None = None
 
     def __post_init__(self) -> None:
         kind = self.kind
@@ -71,6 +76,9 @@ class PeftSpec:
         for option, default in kind.options.items():
             if getattr(self, option) is None:
                 object.__setattr__(self, option, default)
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
         for option in _COUNTS:
             count = getattr(self, option)
             if count is not None and count < 1:
@@ -89,8 +97,10 @@ class PeftSpec:
                 f"ranks are {list(self.ranks)}, and the model has rank {self.rank}",
                 hint="give ranks from 1 to rank, of which one is rank itself",
             )
-        if self.density is not None and not 0 < self.density <= 1:
-            raise UsageError(f"the density must be above 0 and at most 1, not {self.density}")
+        for option in _AT_MOST_ONE:
+            value = getattr(self, option)
+            if value is not None and not 0 < value <= 1:
+                raise UsageError(f"the {option} must be above 0 and at most 1, not {value}")
         if not 0 <= self.seed < 2**64:
             raise UsageError(f"the public seed must be between 0 and 2**64 - 1, not {self.seed}")
 

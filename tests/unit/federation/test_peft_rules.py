@@ -24,6 +24,8 @@ VALUES = {
     "feedforward_modules": ["query"],
     "ranks": [2, 8],
     "density": 0.5,
+    "directions": 3,
+    "perturbation": 0.5,
 }
 
 

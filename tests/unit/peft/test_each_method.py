@@ -102,7 +102,7 @@ def test_a_method_sends_its_own_parameters_and_the_head_and_costs_what_it_says(t
     model = attach(base, PeftSpec(method))
     manifest, spec = Manifest.of(model), PeftSpec(method)
     assert cost == spec.kind.width(manifest, spec)
-    assert (cost < manifest.size) == (method in ("rolora", "fedsvd", "flasc"))
+    assert (cost < manifest.size) == (method in ("rolora", "fedsvd", "flasc", "fedkseed"))
     if method in ("adapter", "ia3", "prompt", "prefix", "p-tuning", "fed-sb"):
         assert cost == HEAD[family] + own_size(family, method)
     if method == "full":
@@ -294,6 +294,8 @@ def test_an_option_of_another_method_is_refused_by_name(method):
         "feedforward_modules": ("query",),
         "ranks": (2, 8),
         "density": 0.5,
+        "directions": 3,
+        "perturbation": 0.5,
     }
     own = METHODS[method].options
     for option, value in values.items():
@@ -317,6 +319,9 @@ def test_an_option_of_another_method_is_refused_by_name(method):
         {"method": "hetlora", "ranks": (0, 8)},
         {"method": "flasc", "density": 0.0},
         {"method": "flasc", "density": 1.5},
+        {"method": "fedkseed", "directions": 0},
+        {"method": "fedkseed", "perturbation": 0.0},
+        {"method": "fedkseed", "perturbation": 2.0},
     ],
 )
 def test_options_out_of_range_are_refused(wrong):

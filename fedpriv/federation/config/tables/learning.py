@@ -115,6 +115,15 @@ class Peft(Table):
         le=1,
         description="flasc: share of the coordinates that travel in a round; default: 0.25",
     )
+    directions: int | None = Field(
+        default=None, ge=1, le=65_536, description="fedkseed: slopes that travel in a round; default: 16"
+    )
+    perturbation: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="fedkseed: how far each weight is moved to either side for a slope; default: 0.001",
+    )
 
     @model_validator(mode="before")
     @classmethod
