@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -50,8 +51,12 @@ def fast_linear() -> Iterator[None]:
 
 
 def product(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """``left @ right + bias``, shapes (..., n), (n, m) and (m,), by the faster library."""
-    if not (_suits(left, right) and _onednn_is_faster()):
+    """``left @ right + bias``, shapes (..., n), (n, m) and (m,), by the faster library.
+
+    Where a graph is recorded, it is PyTorch's own, which can be gone back through.
+    """
+    recorded = torch.is_grad_enabled() and (left.requires_grad or right.requires_grad)
+    if recorded or not (_suits(left, right) and _onednn_is_faster()):
         return left @ right if bias is None else left @ right + bias
     rows = left.reshape(-1, left.shape[-1])
     result = rows.new_empty(len(rows), right.shape[1])
@@ -96,6 +101,7 @@ class _Map(torch.autograd.Function):
         return product(x, weight.t(), bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
         (g,) = gradients
         x, weight = ctx.saved_tensors

@@ -76,6 +76,23 @@ def test_conv1d_of_transformers_is_covered_and_other_sums_are_not() -> None:
     assert matrix.grad.shape == matrix.shape
 
 
+def test_second_derivatives_are_refused_or_right_and_never_missing() -> None:
+    layer, x = nn.Linear(256, 256), normal(19, 128, 256).requires_grad_()
+    with fast_linear():
+        loss = layer(x).square().sum()
+    try:
+        (first,) = torch.autograd.grad(loss, x, create_graph=True)
+        (second,) = torch.autograd.grad(first.sum(), x)
+    except RuntimeError:
+        pass  # refused
+    else:  # where the processor is not one of those
+        expected = 2 * (layer.weight.t() @ layer.weight).sum(0)
+        torch.testing.assert_close(second[0], expected, rtol=1e-3, atol=1e-3)
+    left, right = normal(20, 256, 256).requires_grad_(), normal(21, 256, 256)
+    (down,) = torch.autograd.grad(product(left, right).sum(), left)
+    torch.testing.assert_close(down[0], right.sum(1), rtol=1e-4, atol=1e-4)
+
+
 def test_a_frozen_layer_keeps_no_inputs() -> None:
     layer = nn.Linear(64, 512).requires_grad_(False)
     kept = []
