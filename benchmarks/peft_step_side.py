@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 
 from fedpriv.crypto import Keystream
 from fedpriv.private.release import Grid
@@ -114,8 +114,10 @@ def losses(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     logits = model(**inputs_of(batch)).logits
     if logits.dim() == 2:
         return cross_entropy(logits, batch["labels"], reduction="none")
-    targets = batch["labels"][:, 1:]
-    return cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction="none").mean(1)
+    # The last position has no target; as the library's own losses do, so that no copy of the logits is made.
+    targets = pad(batch["labels"][:, 1:], (0, 1), value=-100)
+    each = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
+    return each.view(targets.shape).sum(1) / (targets.shape[1] - 1)
 
 
 def optimizer_of(model: Any, rate: float = RATE) -> torch.optim.Optimizer:

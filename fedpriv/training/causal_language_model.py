@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import DataError, UsageError
 from fedpriv.training.encoded import Encoded
-from fedpriv.training.matmul import fast_linear
 from fedpriv.training.metrics import Judgement, Metrics
 from fedpriv.training.task import Records, by_length, evaluating
 
@@ -84,6 +83,7 @@ class CausalLanguageModel:
         import torch
 
         from fedpriv.training.losses import IGNORED
+        from fedpriv.training.matmul import fast_linear
 
         if batch < 1:
             raise UsageError(f"a batch must hold at least one record, not {batch}")

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import DataError, UsageError
-from fedpriv.training.matmul import fast_linear
 from fedpriv.training.metrics import Judgement, Metrics
 from fedpriv.training.task import Records, by_length, evaluating
 
@@ -58,6 +57,8 @@ class Classification:
     def predict(self, records: Records, *, batch: int = 64) -> NDArray[np.float64]:
         """Logits of all records in their order, shape (n, classes), in evaluation mode."""
         import torch
+
+        from fedpriv.training.matmul import fast_linear
 
         if batch < 1:
             raise UsageError(f"a batch must hold at least one record, not {batch}")

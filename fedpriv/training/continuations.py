@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from fedpriv.errors import DataError
 from fedpriv.training.causal_language_model import CausalLanguageModel
 from fedpriv.training.encoded import Encoded
-from fedpriv.training.matmul import fast_linear
 from fedpriv.training.model_place import quiet
 from fedpriv.training.task import evaluating
 
@@ -115,6 +114,8 @@ def _greedy(task: CausalLanguageModel, given: NDArray[np.int64]) -> NDArray[np.i
     """The tokens after those ``given``, shape (prompts, at most CONTINUED)."""
     import torch
     from transformers import GenerationConfig
+
+    from fedpriv.training.matmul import fast_linear
 
     device = next(task.model.parameters()).device
     ids = torch.from_numpy(given).to(device)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from fedpriv.errors import UsageError
 from fedpriv.peft import Manifest
 from fedpriv.training.frozen import FrozenWeights
-from fedpriv.training.matmul import fast_linear
 from fedpriv.training.task import Records, Task, evaluating
 
 if TYPE_CHECKING:
@@ -96,6 +95,8 @@ class LocalTraining:
             zeros, counted in ``dropped``, where training ran into a value that is not finite.
         """
         import torch
+
+        from fedpriv.training.matmul import fast_linear
 
         rows = np.asarray(indices, dtype=np.int64).reshape(-1)
         if rows.size and not (rows.min() >= 0 and rows.max() < len(encoded)):

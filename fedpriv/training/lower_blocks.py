@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fedpriv.errors import IntegrityError, UsageError
-from fedpriv.training.matmul import fast_linear
 from fedpriv.training.task import evaluating
 
 if TYPE_CHECKING:
@@ -86,6 +85,8 @@ class LowerBlocks:
     def states(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """What the last of them hands on for these inputs: shape (b, positions, hidden), no dropout."""
         import torch
+
+        from fedpriv.training.matmul import fast_linear
 
         def stop(module: nn.Module, args: Any, output: Any) -> None:
             raise _Reached(output)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from fedpriv.errors import UsageError
 from fedpriv.peft import Coordinates, Directions, Manifest
 from fedpriv.training.clipped_records import ClippedRecords
-from fedpriv.training.matmul import fast_linear
 from fedpriv.training.task import Records, Task, evaluating
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ class RecordSlopes(ClippedRecords):
 
     def _per_record(self, encoded: Records, batch: NDArray[np.int64], within: Coordinates) -> torch.Tensor:
         import torch
+
+        from fedpriv.training.matmul import fast_linear
 
         if not isinstance(within, Directions):
             raise UsageError("slopes are along directions, and coordinates were asked for")

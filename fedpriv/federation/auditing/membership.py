@@ -14,7 +14,6 @@ from fedpriv.errors import IntegrityError
 from fedpriv.federation.checkpoint import CHECKPOINT, Checkpoint
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace
-from fedpriv.training.matmul import fast_linear
 from fedpriv.training.task import by_length, evaluating
 
 if TYPE_CHECKING:
@@ -63,6 +62,8 @@ def membership_of(
 
 def _losses(work: Workplace, encoded: Records, picked: NDArray[np.int64]) -> NDArray[np.float64]:
     """The loss of each record at ``picked`` in nats, shape ``picked.shape``."""
+    from fedpriv.training.matmul import fast_linear
+
     found = np.empty(len(encoded))
     with fast_linear(), evaluating(work.model):
         for rows in by_length(encoded, picked, _BATCH):
