@@ -9,6 +9,7 @@ moves the sum by at most S: no rounding term, no floating-point gap (``protocols
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -21,12 +22,14 @@ from fedpriv.errors import UnsafeParameters, UsageError
 
 __all__ = ["FixedPoint"]
 
-_EXACT_FLOAT: Final = float(1 << 53)  # sums of non-negative integers below this are exact in float64
+_EXACT_FLOAT: Final = float(1 << 53)  # sums of integers of absolute values below this are exact in float64
+_BLOCK: Final = 1 << 15  # coordinates at a time: a row of millions is read from memory, and nothing else is
 
 
 def _square(row: NDArray[np.float64]) -> float:
     """Return the sum of squares; not by BLAS, whose threads wait for one another when cores are busy."""
-    return float(np.einsum("i,i->", row, row))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.einsum("i,i->", row, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ class FixedPoint:
             int64, shape (d,).  ``abs`` of the sum is at most B * S in every coordinate.
 
         Raises:
-            UsageError: not two-dimensional, not floating, a NaN or infinity, or B * S >= 2^62.
+            UsageError: not two-dimensional, not floating, a NaN or infinity, or B * S >= 2^53.
 
         >>> import numpy as np
         >>> grid = FixedPoint(bits=16, clients=2, clip=1.0, scale_log2=4, sensitivity=16, client_bound=64)
@@ -164,25 +167,49 @@ class FixedPoint:
                 " need (B, d) float32 or float64"
             )
         rows, dimension = contributions.shape
-        if rows * self.sensitivity >= 1 << 62:
-            raise UsageError(f"{rows} contributions of norm {self.sensitivity} do not fit into 64 bits")
-        total = np.zeros(dimension, dtype=np.int64)
-        scaled = np.empty(dimension, dtype=np.float64)
-        rounded = np.empty(dimension, dtype=np.float64)
-        factor = math.ldexp(1.0, self.scale_log2)
+        if rows * self.sensitivity >= _EXACT_FLOAT:
+            raise UsageError(f"{rows} contributions of norm {self.sensitivity} do not add up exactly")
+        kept, total = [], np.zeros(dimension, dtype=np.int64)
         for row in contributions:
-            with np.errstate(over="ignore", invalid="ignore"):
-                np.multiply(row, factor, out=scaled, dtype=np.float64)  # a power of two: exact
-                np.rint(scaled, out=rounded)
-                estimate = _square(rounded)
+            estimate = sum(map(_square, self._blocks(row)))
             if not math.isfinite(estimate):
                 raise UsageError("a contribution holds a NaN, an infinity or a number too large to square")
-            integers = rounded.astype(np.int64) if self._within(rounded, estimate) else self._shrink(scaled)
-            total += integers
+            if self._within(self._blocks(row), estimate):
+                kept.append(row)
+            else:
+                total += self._shrink(row)
+        scaled, added = np.empty((2, min(_BLOCK, dimension)))
+        for begin in range(0, dimension, _BLOCK):
+            part = total[begin : begin + _BLOCK]
+            added[:] = 0.0
+            for row in kept:
+                added[: part.size] += self._rounded(row[begin : begin + _BLOCK], scaled)
+            part += added[: part.size].astype(np.int64)
         return total
 
-    def _within(self, integers: NDArray[np.float64], estimate: float) -> bool:
-        """Say whether integer-valued floats have l2 norm at most S, exactly."""
+    def _blocks(self, row: NDArray[np.floating]) -> Iterator[NDArray[np.float64]]:
+        """A row's integers, as floats, a block at a time; each overwrites the one before."""
+        scaled = np.empty(min(_BLOCK, row.size))
+        for begin in range(0, row.size, _BLOCK):
+            yield self._rounded(row[begin : begin + _BLOCK], scaled)
+
+    def _rounded(self, values: NDArray[np.floating], out: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values in grid units, rounded to nearest, at the start of ``out``."""
+        found = out[: values.size]
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.multiply(values, self._factor, out=found, dtype=np.float64)  # a power of two: exact
+            return np.rint(found, out=found)
+
+    @property
+    def _factor(self) -> float:
+        """Grid units in one model unit."""
+        return math.ldexp(1.0, self.scale_log2)
+
+    def _within(self, integers: Iterable[NDArray[np.float64]], estimate: float) -> bool:
+        """Say whether integer-valued floats, in blocks, have l2 norm at most S, exactly.
+
+        ``estimate`` is the sum of their squares in floats; the blocks are looked at where it does not tell.
+        """
         bound = self.sensitivity**2
         # A float sum of squares of integers is exact below 2^53 whatever its order (every partial sum is an
         # integer below 2^53), and at least 2^53 when the true sum is: rounding is monotone.
@@ -190,17 +217,18 @@ class FixedPoint:
             return estimate <= bound
         if bound < 1 << 53 or estimate > 2.0**61:  # relative error of the float sum is below d * 2^-52 << 1
             return False
-        exact = integers.astype(np.int64)  # sum of squares below 2^62: no overflow
-        return int(np.einsum("i,i->", exact, exact)) <= bound
+        exact = (block.astype(np.int64) for block in integers)  # sum of squares below 2^62: no overflow
+        return sum(int(np.einsum("i,i->", block, block)) for block in exact) <= bound
 
-    def _shrink(self, scaled: NDArray[np.float64]) -> NDArray[np.int64]:
+    def _shrink(self, row: NDArray[np.floating]) -> NDArray[np.int64]:
         """Scale a row into the ball and truncate toward zero, until the exact norm is at most S."""
+        scaled = row.astype(np.float64) * self._factor
         norm = math.sqrt(_square(scaled))
         factor = min(1.0, self.sensitivity / norm) if norm > 0.0 else 0.0
         step = 2.0**-50
         while True:
             truncated = np.trunc(scaled * factor)
-            if self._within(truncated, _square(truncated)):
+            if self._within([truncated], _square(truncated)):
                 return truncated.astype(np.int64)
             factor *= 1.0 - step
             step = min(0.5, 4.0 * step)

@@ -99,15 +99,15 @@ class ClippedRecords(ABC):
         return self._clip(torch.from_numpy(np.array(rows, dtype=np.float32)))
 
     def _clip(self, gradients: torch.Tensor) -> NDArray[np.float32]:
-        """Scales rows in place; norms in float64, which no float32 coordinate can overflow."""
+        """Scales rows in place."""
         import torch
 
-        from fedpriv.training.per_record.clipping import LEAST
+        from fedpriv.training.per_record.clipping import LEAST, norms
 
-        norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)
+        lengths = norms(gradients)
         bound = self.clip * _SLACK
-        factors = torch.where(norms > bound, bound / norms, 1.0)
-        usable = torch.isfinite(norms) & (factors >= LEAST)
+        factors = torch.where(lengths > bound, bound / lengths, 1.0)
+        usable = torch.isfinite(lengths) & (factors >= LEAST)
         gradients.mul_(factors.to(torch.float32).unsqueeze(1))
         if not bool(usable.all()):
             # Assigned, not multiplied: zero times infinity is not a number.

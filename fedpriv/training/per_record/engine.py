@@ -141,6 +141,8 @@ class PerRecordGradients:
             {name: gradient.rows() for name, gradient in found.items()}
             for found in self._pieces(batch, rows_only=True)
         ]
+        if len(pieces) == 1:
+            return pieces[0]
         return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def fill(self, batch: Any) -> None:

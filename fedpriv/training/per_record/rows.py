@@ -14,6 +14,8 @@ from typing import Final, Protocol
 
 import torch
 
+from fedpriv.training.per_record.clipping import norms
+
 __all__ = ["Gradient", "Positions", "Rows", "Spots", "merged"]
 
 
@@ -175,9 +177,7 @@ def merged(parts: list[Gradient]) -> Gradient:
 
 
 def _squares(values: torch.Tensor) -> torch.Tensor:
-    flat = values.reshape(len(values), math.prod(values.shape[1:]))
-    norms: torch.Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
-    return norms.square()
+    return norms(values.reshape(len(values), math.prod(values.shape[1:]))).square_()
 
 
 def _without(values: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:

@@ -108,6 +108,28 @@ def test_the_sum_equals_single_rows_added_in_rational_arithmetic() -> None:
     assert list(grid.quantise(rows)) == list(total)
 
 
+def test_rows_longer_than_a_block_are_decided_as_a_whole() -> None:
+    # Each block of such a row is well within the sensitivity; the row is kept, shrunk or refused as one.
+    grid = planned(dimension=100_001)
+    rows = clipped(np.random.default_rng(7), 3, 100_001, 0.5 * (1 - 2.0**-20))
+    rows[1] *= np.float32(1.5)
+    exact = np.rint(rows.astype(np.float64) * 2.0**grid.scale_log2).astype(np.int64)
+    shrunk = grid.quantise(rows[1:2])
+    assert exact_square(exact[1]) > grid.sensitivity**2 >= exact_square(shrunk)
+    assert np.array_equal(grid.quantise(rows), exact[0] + shrunk + exact[2])
+    rows[2, -1] = np.nan
+    with pytest.raises(UsageError, match="NaN"):
+        grid.quantise(rows)
+
+
+def test_the_boundary_is_decided_in_integers_across_blocks() -> None:
+    grid = FixedPoint(bits=62, clients=1, clip=1.0, scale_log2=30, sensitivity=2**30, client_bound=2**40)
+    for last, kept in ((0, True), (1, False)):
+        units = np.zeros(100_000, dtype=np.int64)
+        units[0], units[-1] = 2**30, last  # norm^2 = 2^60 + last, which float64 does not tell apart
+        assert np.array_equal(grid.quantise(units[None] * 2.0**-30), units) == kept
+
+
 def test_an_empty_batch_is_a_zero_vector() -> None:
     out = planned().quantise(np.zeros((0, 5), dtype=np.float32))
     assert out.dtype == np.int64
