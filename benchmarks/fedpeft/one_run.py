@@ -18,6 +18,7 @@ from settings import configuration
 PACKAGES = ("fedpriv", "torch", "transformers", "peft", "numpy", "cryptography", "dp-accounting")
 NO_CLIP = 1.0  # without privacy; stands in the configuration and is not used
 ANY_EPSILON = 8.0  # likewise
+AT_ONCE = 64  # records in a pass without privacy, where no record has a gradient of its own
 
 
 def run_cell(cell: Cell, learning_rate: float, clip: float | None, cache: str) -> dict[str, Any]:
@@ -106,6 +107,7 @@ def plain_steps(config: Any) -> dict[str, Any]:
     from fedpriv.federation.work.coordinates import RoundCoordinates
     from fedpriv.federation.workplace import prepare
     from fedpriv.training import by_length, evaluating, majority
+    from fedpriv.training.matmul import fast_linear
 
     work = prepare(config)
     task, manifest, spec = work.task, work.manifest, work.spec
@@ -119,8 +121,8 @@ def plain_steps(config: Any) -> dict[str, Any]:
         manifest.restore(work.model, parameters)
         drawn = np.flatnonzero(rng.random(len(work.train)) < rate)
         total = np.zeros(manifest.size)
-        with evaluating(work.model):
-            for batch in by_length(work.train, drawn, config.training.micro_batch):
+        with fast_linear(), evaluating(work.model):
+            for batch in by_length(work.train, drawn, AT_ONCE):
                 loss = task.losses(work.train, batch).sum()
                 parts = torch.autograd.grad(loss, trained)
                 total += torch.cat([part.reshape(-1) for part in parts]).double().numpy()
