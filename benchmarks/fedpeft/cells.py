@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from settings import DATA, RATES, TRIALS, TUNING_SEED, methods, peft_methods, skewed
+from settings import DATA, TUNING_SEED, methods, peft_methods, skewed, trials
 
 SEEDS: Final = (1, 2, 3)
 EPSILONS: Final = (math.inf, 8.0, 3.0, 1.0)
@@ -58,11 +58,10 @@ def usual(data: str) -> str:
 
 
 def tuning(data: str, method: str, private: bool) -> list[Cell]:
-    """The runs that a method's learning rate and clip are chosen by; without privacy nothing is clipped."""
-    trials = TRIALS if private else tuple((rate, None) for rate in RATES)
+    """The runs that a method's learning rate and clip are chosen by."""
     return [
         Cell("tuning", data, method, usual(data), TUNED_AT[private], TUNING_SEED, rate=rate, clip=clip)
-        for rate, clip in trials
+        for rate, clip in trials(method, private=private)
     ]
 
 
@@ -84,6 +83,7 @@ def cells(data: tuple[str, ...] = tuple(DATA)) -> Iterator[Cell]:
     for name in data:
         if "full" in methods(name):
             yield from tuning(name, "full", private=False)
+            yield from tuning(name, "full", private=True)
             for seed in SEEDS:
                 yield from (Cell("grid", name, "full", SKEWED, epsilon, seed) for epsilon in EPSILONS)
 

@@ -11,7 +11,7 @@ from cells import EPSILONS, OWN, SEEDS, SLICED, SLICED_DATA, Cell, slices, usual
 from plots import Dot, dot_plot
 from predictions import predictions
 from printed import honest, printed
-from settings import DATA, methods, peft_methods, skewed
+from settings import DATA, methods, skewed
 from summary import Mean, cell_text, mean_of
 from tuned import Results, chosen
 
@@ -164,7 +164,7 @@ def slice_table(results: Results, data: str) -> str:
 def tuning_table(results: Results, data: str) -> str:
     """What tuning chose."""
     lines = ["| method | rate and clip with privacy | rate without |", "|---|---|---|"]
-    for method in peft_methods(data):
+    for method in methods(data):
         private = chosen(results, Cell("grid", data, method, usual(data), 3.0, SEEDS[0]))
         plain = chosen(results, Cell("grid", data, method, usual(data), math.inf, SEEDS[0]))
         if private or plain:

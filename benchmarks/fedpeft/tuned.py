@@ -12,17 +12,11 @@ Results = dict[str, dict[str, Any]]
 
 def chosen(results: Results, cell: Cell) -> tuple[float, float | None] | None:
     """Learning rate and clip for a cell: its own where it is a tuning run, else the best of the tuning runs
-    of its data and method, the smaller rate where two are equal; None where some of these are missing.
-
-    ``full`` is tuned without privacy only, because one run takes an hour, and is given the rate and clip that
-    are best for the method with the next most parameters.
-    """
+    of its data and method, the smaller rate where two are equal; None where some of these are missing."""
     if cell.part == "tuning":
         assert cell.rate is not None
         return cell.rate, cell.clip
-    private = cell.epsilon != float("inf")
-    method = "lora" if cell.method == "full" and private else cell.method
-    runs = tuning(cell.data, method, private)
+    runs = tuning(cell.data, cell.method, cell.epsilon != float("inf"))
     if any(run.key not in results for run in runs):
         return None
     best = max(runs, key=lambda run: (results[run.key]["accuracy"], -(run.rate or 0.0)))
