@@ -13,6 +13,7 @@ from fedpriv.cli.budget import budget
 from fedpriv.cli.ckks import ckks
 from fedpriv.cli.deploy import deploy
 from fedpriv.cli.init import init
+from fedpriv.cli.join import join
 from fedpriv.cli.keys import keys
 from fedpriv.cli.options import INTERRUPTED
 from fedpriv.cli.plan import plan
@@ -58,5 +59,5 @@ def main() -> None:
     """Fine-tune one model over data that nobody may see, and prove afterwards what was revealed."""
 
 
-for _command in (init, plan, run, deploy, report, verify, audit, account, budget, keys, secagg, ckks):
+for _command in (init, plan, run, deploy, join, report, verify, audit, account, budget, keys, secagg, ckks):
     main.add_command(_command)

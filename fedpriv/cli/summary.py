@@ -16,6 +16,7 @@ def summary(result: RunResult, report: Path | None) -> list[tuple[str, str]]:
     """The last lines of a run."""
     lines = [
         *_utility(result),
+        *_own_models(result),
         (
             "epsilon",
             f"{upward(result.epsilon_spent)} spent of {result.epsilon_budget:g} allowed, "
@@ -34,6 +35,7 @@ def summary(result: RunResult, report: Path | None) -> list[tuple[str, str]]:
             else "none",
         ),
         ("adapter", str(result.adapter)),
+        *_own_adapters(result),
         ("report", "could not be written" if report is None else str(report)),
         ("verify", f"fedpriv verify {result.run_dir}"),
     ]
@@ -74,7 +76,8 @@ def size(count: int) -> str:
 
 def _utility(result: RunResult) -> list[tuple[str, str]]:
     """How good the model is on held-out data, beside what is had for nothing."""
-    figures = f"{result.accuracy:.3f} on held-out data; base model {result.base_accuracy:.3f}"
+    alone = ", by the shared parts alone" if result.shared_alone else ""
+    figures = f"{result.accuracy:.3f} on held-out data{alone}; base model {result.base_accuracy:.3f}"
     if result.majority is not None:
         over_majority = 100 * (result.accuracy - result.majority)
         return [
@@ -94,3 +97,24 @@ def _utility(result: RunResult) -> list[tuple[str, str]]:
             )
         )
     return lines
+
+
+def _own_models(result: RunResult) -> list[tuple[str, str]]:
+    """How clients' own models do on what stands for their own records, where that was asked for."""
+    found = result.personal
+    if found is None:
+        return []
+    figures = (
+        f"accuracy {found['mean']:.3f} at the mean over {len(found['clients'])} clients, "
+        f"{found['worst']:.3f} at the worst; the shared parts alone {found['shared_mean']:.3f}"
+    )
+    if "perplexity" in found:
+        figures += f"; perplexity {found['perplexity']:.2f}, {found['shared_perplexity']:.2f}"
+    return [("own models", figures)]
+
+
+def _own_adapters(result: RunResult) -> list[tuple[str, str]]:
+    """Where clients' own adapters are."""
+    if result.own_adapters is None:
+        return []
+    return [("own adapters", f"{result.own_adapters}, each as private as its client's records")]

@@ -32,6 +32,7 @@ from fedpriv.entropy import Entropy
 from fedpriv.errors import ProtocolViolation, UsageError
 from fedpriv.federation.cohort import Cohort
 from fedpriv.federation.round_server import round_context
+from fedpriv.federation.work.kept import Kept
 from fedpriv.federation.work.local_work import learner, local_work
 from fedpriv.federation.work.vector import client_vector
 from fedpriv.keystore import Roster, StateFile
@@ -193,11 +194,20 @@ class Node:
             _log.debug("ledger is followed")
             work = account.records.workplace(self.policy, self.bundle, self.number)
             _log.debug("model and records are loaded")
+            kept = self._kept(work, request)
             # DE-5: by now all that can be wrong was seen.
             account.reserve(request.run.hex(), request.round, self.policy)
             _log.debug("round is reserved")
-        party.set_vectors(self._vector(work, party, request.round, upload))
+        party.set_vectors(self._vector(work, party, request.round, upload, kept))
         return signed
+
+    def _kept(self, work: Workplace, request: Step) -> Kept | None:
+        """What this client keeps of the model to itself in this run, seen to be whole; None for nothing."""
+        folder = self.policy.state / f"{request.run.hex()}.kept"
+        kept = Kept.of_work(work, lambda client: folder)
+        if kept is not None:
+            kept.of(self.number, before=request.round)
+        return kept
 
     def _check_context(self, context: bytes, upload: Upload) -> None:
         """Insist that the round was opened for the very model, and the very ledger, that came now (DE-4)."""
@@ -217,12 +227,12 @@ class Node:
             )
 
     def _vector(
-        self, work: Workplace, party: AggregationClient, round_: int, upload: Upload
+        self, work: Workplace, party: AggregationClient, round_: int, upload: Upload, kept: Kept | None
     ) -> NDArray[np.uint64]:
         """What this client puts into the round's sum."""
         plan, entropy = self.bundle.plan, Entropy(self.bundle.config.privacy.insecure_seed)
         learns = learner(work, plan)
-        local = local_work(work, plan, entropy, learns)
+        local = local_work(work, plan, entropy, learns, kept)
         if upload.state:
             local.load_state_dict(upload.state)
         work.manifest.restore(work.model, upload.parameters)

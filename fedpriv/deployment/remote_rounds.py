@@ -66,6 +66,10 @@ class RemoteRounds:
     local: LocalWork
 
     @property
+    def kept(self) -> None:
+        """What clients keep to themselves is on their nodes."""
+
+    @property
     def roster(self) -> Mapping[int, bytes]:
         """Every party's public key."""
         return self._server.roster

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.encoding.rotation import rotated_tail
 from fedpriv.encoding.scale import MAX_SENSITIVITY, finest_scale, grid_sensitivity, noise_tail
 from fedpriv.errors import UnsafeParameters, UsageError
 
@@ -89,6 +90,8 @@ class FixedPoint:
         noise_multiplier: float,
         share_excess: float,
         dimension: int,
+        rotated: int | None = None,
+        beside: float = 0.0,
         failure: float = 2.0**-40,
     ) -> FixedPoint:
         """Choose the finest power-of-two grid on which the noisy sum does not wrap.
@@ -99,18 +102,27 @@ class FixedPoint:
         twice the expected batch to point along one axis.  Neither costs privacy (clamping is 1-Lipschitz in
         each coordinate, reduction modulo ``2**bits`` is post-processing).
 
+        Where contributions are rotated before they are rounded, L need not hold twice a client's expected
+        contributions on one axis, but their sum in any direction, turned (``protocols/dp/spec.md``, 9.8): L
+        falls to about T = ``rotated_tail`` of what it was, and half of ``failure`` is for T.
+
         Args:
             expected_contributions: expected number of contributions in the *whole* sum.
             noise_multiplier: planned z; 0 for no noise.
             share_excess: variance of the noise of all clients over (zS)^2, at least 1 with noise.
             dimension: d, number of coordinates.
-            failure: bound on the probability that any coordinate wraps.
+            rotated: how many of them a random rotation turns; None for none.
+            beside: largest that a client adds to one of the others, in parts of S.
+            failure: bound on the probability that any coordinate wraps, or, rotated, is clamped.
 
         Raises:
             UnsafeParameters: fewer than 16 grid steps in S / sqrt(d); the message names the bits needed.
 
         >>> FixedPoint.plan(bits=32, clients=8, clip=0.5, expected_contributions=512, noise_multiplier=1.0,
         ...                 share_excess=1.5, dimension=75_000).sensitivity
+        1048576
+        >>> FixedPoint.plan(bits=28, clients=8, clip=0.5, expected_contributions=512, noise_multiplier=1.0,
+        ...                 share_excess=1.5, dimension=75_000, rotated=75_000).sensitivity
         1048576
         """
         if not (math.isfinite(clip) and clip > 0.0):
@@ -123,14 +135,22 @@ class FixedPoint:
             raise UsageError(f"expected_contributions is {expected_contributions}; it must be positive")
         if not (noise_multiplier >= 0.0 and share_excess >= 0.0 and 0.0 < failure < 1.0):
             raise UsageError("noise_multiplier and share_excess must not be negative, failure lies in (0, 1)")
-        tail = noise_tail(dimension, failure) * noise_multiplier * math.sqrt(share_excess)
+        if (rotated is not None and not 1 <= rotated <= dimension) or not 0.0 <= beside < math.inf:
+            raise UsageError(f"rotated is {rotated} of {dimension} and beside {beside}; out of range")
+        noise_failure = failure if rotated is None else failure / 2.0
+        tail = noise_tail(dimension, noise_failure) * noise_multiplier * math.sqrt(share_excess)
         spread = noise_multiplier * math.sqrt(max(share_excess, 1.0))
+        each = 2 * Fraction(expected_contributions) / clients  # contributions of a client that L holds
+        flat = None if rotated is None else Fraction(rotated_tail(rotated, failure / (2.0 * clients)))
 
         def fits(scale_log2: int, width: int) -> tuple[int, tuple[int, int]] | None:
             s = grid_sensitivity(clip, scale_log2)
             if s < 1 or s > MAX_SENSITIVITY or s * spread > MAX_SENSITIVITY:
                 return None
-            bound = max(s, math.ceil(2 * Fraction(expected_contributions) * s / clients))
+            bound = max(s, math.ceil(each * s))
+            if flat is not None:  # C 2^s is below S + 1, and rounding moves a coordinate by less than 1
+                bound = min(bound, math.ceil(max(each, Fraction(1)) * ((s + 1) * flat + 1)))
+            bound = max(bound, math.ceil(beside * s))
             return (s, (s, bound)) if clients * bound + math.ceil(tail * s) + 1 < 1 << (width - 1) else None
 
         what = f"a sum of {expected_contributions:g} expected contributions in {dimension} coordinates"

@@ -13,6 +13,7 @@ the last m.  They overlap, as 2 m > d, and each coordinate leaves with the tail 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -181,10 +182,33 @@ class Rotation:
         """
         turned = self._copy(vector)
         with np.errstate(over="ignore", invalid="ignore"):
-            self._turn(turned[: self.length], self.signs[0])
-            if self.length != self.dimension:
-                self._turn(turned[-self.length :], self.signs[1])
+            self._turn(turned, *map(self._factors, self.signs))
         return _finite(turned)
+
+    def rows(self, vectors: NDArray[np.floating]) -> Iterator[NDArray[np.float64]]:
+        """Turn many vectors, each as ``rotate`` does and by itself: a function of that vector, to the bit.
+
+        Beside them it keeps three vectors, however many there are.
+
+        Args:
+            vectors: shape (B, d), float32 or float64; left as they are.
+
+        Yields:
+            float64, shape (d,), in order; the next overwrites it.  What is not finite comes out not finite.
+
+        Raises:
+            UsageError: another shape or dtype.
+        """
+        if vectors.ndim != 2:
+            raise UsageError(f"rows to rotate have shape {vectors.shape}; need (B, {self.dimension})")
+        first, second = map(self._factors, self.signs)
+        turned = np.empty(self.dimension)
+        for vector in vectors:
+            self._check(vector)
+            np.copyto(turned, vector)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._turn(turned, first, second)
+            yield turned
 
     def inverse(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
         """Turn a vector, or a sum of turned vectors, back: as ``rotate``, the other way round."""
@@ -196,20 +220,30 @@ class Rotation:
         return _finite(turned)
 
     def _copy(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
+        self._check(vector)
+        return vector.astype(np.float64)
+
+    def _check(self, vector: NDArray[np.floating]) -> None:
         if vector.shape != (self.dimension,) or vector.dtype not in (np.float32, np.float64):
             raise UsageError(
                 f"a rotation of {self.dimension} coordinates takes float32 or float64 of that many, not"
                 f" {vector.dtype} of shape {vector.shape}"
             )
-        return vector.astype(np.float64)
 
     def _factors(self, signs: NDArray[np.uint8]) -> NDArray[np.float64]:
         bits = np.unpackbits(signs, count=self.length, bitorder="little")
         return np.array([1.0, -1.0])[bits] / math.sqrt(self.length)
 
-    def _turn(self, piece: NDArray[np.float64], signs: NDArray[np.uint8]) -> None:
-        piece *= self._factors(signs)
+    def _turn(
+        self, vector: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
+    ) -> None:
+        piece = vector[: self.length]
+        piece *= first
         walsh_hadamard(piece)
+        if self.length != self.dimension:
+            piece = vector[-self.length :]
+            piece *= second
+            walsh_hadamard(piece)
 
     def _turn_back(self, piece: NDArray[np.float64], signs: NDArray[np.uint8]) -> None:
         walsh_hadamard(piece)

@@ -17,8 +17,10 @@ from fedpriv.federation.config import Config
 from fedpriv.federation.facts import accesses
 from fedpriv.federation.language import continuations_of, kept_figures
 from fedpriv.federation.observer import RunResult
+from fedpriv.federation.personal import personal, write_own_adapters
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.subgroups import subgroups
+from fedpriv.federation.work.kept import Kept
 from fedpriv.federation.workplace import Workplace
 from fedpriv.ledger import Ledger
 from fedpriv.ledger.countersigned import CHECKPOINT_FILE
@@ -40,6 +42,7 @@ def finish(
     run_id: str,
     parameters: NDArray[np.float32],
     learns: ClippedRecords | LocalTraining,
+    kept: Kept | None,
     facts: Callable[[str], dict[str, Any]],
 ) -> RunResult:
     """Save the adapter, close the run in the ledger, write the result and the ledger's bundle.
@@ -48,6 +51,7 @@ def finish(
         config, run_dir, work, plan, ledger, run_id: of the run.
         parameters: the last model, float32, shape ``(parameters,)``.
         learns: what computed on the records, for what it counted.
+        kept: what simulated clients keep to themselves; each gets an adapter of its own.
         facts: what ``run.json`` says at the end, given the time.
     """
     from fedpriv import peft
@@ -78,6 +82,8 @@ def finish(
         task=config.task,
         beside=_checkpoint(run_dir),
     )
+    own = None if kept is None else write_own_adapters(run_dir, adapter, kept, work.dataset.clients)
+    asked = _asked_for(work, rounds, kept, parameters)
     if not ledger.run(run_id).finished:  # else an earlier call died after this line
         ledger.finish(run_id, {"adapter": digest, "accuracy": accuracy})
     fingerprint = work.dataset.fingerprint
@@ -99,7 +105,7 @@ def finish(
             "epsilon_planned": plan.epsilon_pld,
             "rounds_done": len(rounds),
             "rounds_planned": plan.rounds,
-            **_asked_for(work, rounds),
+            **asked,
             "records_dropped_nonfinite": learns.dropped,
             "accesses_not_accounted": accesses(work, plan),
             "adapter_digest": digest,
@@ -129,15 +135,23 @@ def finish(
         base_perplexity=base.get("base_perplexity"),
         continuations=continued,
         base_continuations=Continuations(**base["base_continuations"]) if continued else None,
+        shared_alone=work.spec.kind.personal,
+        own_adapters=own,
+        personal=asked.get("personal"),
     )
 
 
-def _asked_for(work: Workplace, rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures that a run has only where its configuration asks for them: by group, and the LoRA gap.
+def _asked_for(
+    work: Workplace, rounds: list[dict[str, Any]], kept: Kept | None, parameters: NDArray[np.float32]
+) -> dict[str, Any]:
+    """Figures that a run has only where its configuration asks for them: by group, the LoRA gap, and those of
+    clients' own models.
 
     Args:
         work: with the final model in place.
         rounds: lines of the finished rounds.
+        kept: what simulated clients keep to themselves.
+        parameters: the final model.
     """
     found: dict[str, Any] = {}
     column = work.config.training.groups
@@ -149,6 +163,8 @@ def _asked_for(work: Workplace, rounds: list[dict[str, Any]]) -> dict[str, Any]:
     gaps = [line["gap"]["relative"] for line in rounds if line["gap"] is not None]
     if gaps:
         found["gap"] = {"rounds": len(gaps), "mean": statistics.fmean(gaps), "largest": max(gaps)}
+    if kept is not None and work.config.simulation.measure_personal:
+        found["personal"] = personal(work, kept, parameters)
     return found
 
 

@@ -47,14 +47,20 @@ def run_facts(work: Workplace, plan: Plan, *, engine: str) -> dict[str, Any]:
         },
         "peft": {
             "method": config.peft.method,
-            "rank": config.peft.rank,
-            "alpha": config.peft.alpha,
+            **{key: getattr(config.peft, key) for key in ("rank", "alpha") if key in work.spec.kind.options},
             "parameters": work.manifest.size,
             "manifest_digest": work.manifest.digest(),
+            **_kept(work),
         },
         "versions": {name: metadata.version(name) for name in (*_PACKAGES, *_encrypting(plan))},
         "insecure_seed": config.privacy.insecure_seed,
     }
+
+
+def _kept(work: Workplace) -> dict[str, int]:
+    """How many of the parameters each client keeps to itself, where it does."""
+    kept = work.spec.kind.keeps(work.manifest, work.spec)
+    return {} if kept is None else {"kept_by_clients": int(kept.sum())}
 
 
 def _encrypting(plan: Plan) -> tuple[str, ...]:
@@ -90,5 +96,15 @@ def accesses(work: Workplace, plan: Plan) -> list[str]:
         found.append(
             "every client's update before noise, from which the LoRA gap of each round is computed: only a "
             "simulation can, as no server of a real run sees it"
+        )
+    if work.config.simulation.measure_personal:
+        found.append(
+            "what every client keeps of the model to itself, without noise, and "
+            + (
+                "whose the held-out records are"
+                if work.config.partition.column
+                else "its shares of the labels"
+            )
+            + ", from which the figures of clients' own models are computed: only a simulation can"
         )
     return found

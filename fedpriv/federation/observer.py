@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -53,7 +54,9 @@ class RunResult:
     """How a run ended, and where it left its adapter; :func:`fedpriv.report.write` makes the report.
 
     ``majority`` is for classes; what follows ``insecure`` for language models, and what they wrote only where
-    ``training.generate`` asked for it.
+    ``training.generate`` asked for it.  Where clients keep a part of the model to themselves, all figures are
+    of the shared parts alone (``shared_alone``); a simulation leaves each client's own adapter in a folder of
+    ``own_adapters``, and ``personal`` says how they do, where ``simulation.measure_personal`` asked for it.
     """
 
     run_dir: Path
@@ -75,6 +78,9 @@ class RunResult:
     base_perplexity: float | None = None
     continuations: Continuations | None = None
     base_continuations: Continuations | None = None
+    shared_alone: bool = False
+    own_adapters: Path | None = None
+    personal: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; paths as strings."""

@@ -22,6 +22,7 @@ from fedpriv.federation.outcome import REFUSED, UPLOAD, RoundLost, RoundOutcome,
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round_server import RoundServer
 from fedpriv.federation.traffic import Metered
+from fedpriv.federation.work.kept import Kept
 from fedpriv.federation.work.local_work import LocalWork, local_work
 from fedpriv.federation.work.measured_work import MeasuredWork
 from fedpriv.federation.work.vector import client_vector
@@ -56,8 +57,9 @@ class _Parties:
 class RoundRunner:
     """Runs rounds of a plan over the clients of a workplace, all in this process.
 
-    ``before_upload`` is called with round and client before an upload leaves the client; where its own budget
-    refuses (`BudgetExceeded`), the client vanishes then.
+    ``before_upload`` is called with round and client before a client works for an upload; where its own
+    budget refuses (`BudgetExceeded`), the client vanishes then.  ``kept`` is what clients keep to themselves,
+    where it is written down.
     """
 
     work: Workplace
@@ -67,12 +69,13 @@ class RoundRunner:
     run_id: bytes
     keys: Mapping[int, SigningKey]
     before_upload: Callable[[int, int], None] = lambda round_, client: None
+    kept: Kept | None = None
     local: LocalWork = field(init=False)
     _server: RoundServer = field(init=False)
     _made: dict[tuple[int, ...], _Parties] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.local = local_work(self.work, self.plan, self.entropy, self.gradients)
+        self.local = local_work(self.work, self.plan, self.entropy, self.gradients, self.kept)
         self._server = RoundServer(self.work, self.plan, self.entropy, self.run_id, self.roster)
 
     @property
@@ -107,12 +110,15 @@ class RoundRunner:
         parties = self._parties(round_, cohort)
         for holder in parties.authority.values():
             holder.open_round(round_, opened.context)
-        for place, party in parties.clients.items():
-            client = cohort.client_at(place)
+        for party in parties.clients.values():
             party.open_round(round_, opened.context)
-            if stages.index(vanishing.get(client, stages[-1])) >= stages.index(UPLOAD):
-                party.set_vectors(self._local_update(round_, client, parameters, party))
-        delivery = _Delivery(cohort, round_, vanishing, self.before_upload)
+
+        def upload(place: int) -> None:
+            client, party = cohort.client_at(place), parties.clients[place]
+            self.before_upload(round_, client)
+            party.set_vectors(self._local_update(round_, client, parameters, party))
+
+        delivery = _Delivery(cohort, vanishing, upload)
         try:
             answering: dict[int, RoundClient] = {**parties.clients, **parties.authority}
             total = run_in_process(opened.server, answering, delivery)
@@ -167,13 +173,14 @@ class RoundRunner:
 class _Delivery:
     """Whether a client still answers at a stage, and which stage was the last to be asked for.
 
-    ``refused`` collects the clients whose own budget did not let their upload go.
+    ``upload`` has the client at a place work, at the moment at which a node on a network would: one that is
+    not asked for its upload has not moved what it keeps.  ``refused`` collects the clients whose own budget
+    did not let their upload go.
     """
 
     cohort: Cohort
-    round: int
     vanishing: Mapping[int, str]
-    before_upload: Callable[[int, int], None]
+    upload: Callable[[int], None]
     stage: str = ""
     refused: dict[int, str] = field(default_factory=dict)
 
@@ -187,7 +194,7 @@ class _Delivery:
             return False
         if stage == UPLOAD:
             try:
-                self.before_upload(self.round, client)
+                self.upload(place)
             except BudgetExceeded:
                 self.refused[client] = REFUSED
                 return False

@@ -18,6 +18,7 @@ from fedpriv.federation.outcome import RoundOutcome
 from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.removal import surplus
 from fedpriv.federation.work.local_work import LocalWork
+from fedpriv.federation.work.rotation import RoundRotation
 from fedpriv.federation.workplace import Workplace
 from fedpriv.secagg import UPDATE, Sum
 
@@ -75,9 +76,11 @@ class RoundServer:
     roster: Mapping[int, bytes]
     _servers: dict[tuple[int, ...], AggregationServer] = field(default_factory=dict, init=False)
     _banded: BandedRelease | None = field(default=None, init=False)
+    _rotation: RoundRotation = field(init=False)
 
     def __post_init__(self) -> None:
         plan = self.plan
+        self._rotation = RoundRotation.of(plan)
         if plan.bands is not None:
             self._banded = BandedRelease(plan.noise, bands=plan.bands, rounds=plan.rounds)
 
@@ -141,7 +144,7 @@ class RoundServer:
         noisy = self._with_servers_noise(round_, values)
         clip = local.clip
         return RoundOutcome(
-            gradient=local.read(noisy, len(total.survivors)),
+            gradient=local.read(self._rotation.back(round_, noisy), len(total.survivors)),
             survivors=tuple(opened.cohort.client_at(place) for place in total.survivors),
             dropped=tuple(sorted(dropped.items())),
             bytes_per_client=sent,

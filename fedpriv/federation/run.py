@@ -14,10 +14,12 @@ from fedpriv.federation.client_ledgers import ClientLedgers, open_client_ledgers
 from fedpriv.federation.config import Config
 from fedpriv.federation.home import ledger_path
 from fedpriv.federation.observer import RunObserver, RunResult, Silent
+from fedpriv.federation.personal import check_personal, own_folder
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.round import RoundRunner, fresh_identities
 from fedpriv.federation.session import Session, check_folder
+from fedpriv.federation.work.kept import Kept
 from fedpriv.federation.workplace import Workplace, prepare
 from fedpriv.ledger.home import open_ledger
 
@@ -45,6 +47,7 @@ def run(
     """
     check_folder(run_dir, resume=resume)
     work = prepare(config, begins=True)
+    check_personal(work)
     plan = make_plan(config, work)
     check_plan(plan)
     with (
@@ -52,7 +55,7 @@ def run(
         closing(open_client_ledgers(config, work.dataset, plan, server=ledger.public)) as clients,
     ):
         clients.follow(ledger, plan.dataset)  # an older ledger is found out before anything is spent
-        simulation = _Simulation(work, plan, clients)
+        simulation = _Simulation(work, plan, clients, run_dir)
         session = Session(
             config=config,
             run_dir=run_dir,
@@ -84,11 +87,12 @@ def check_plan(plan: Plan) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Simulation:
-    """All clients in this process."""
+    """All clients in this process; what they keep to themselves goes into the run's folder."""
 
     work: Workplace
     plan: Plan
     clients: ClientLedgers
+    run_dir: Path
 
     name: ClassVar[str] = "simulation"
 
@@ -106,4 +110,5 @@ class _Simulation:
             run_id=run_id,
             keys=fresh | self.clients.keys,
             before_upload=partial(self.clients.reserve, run_id.hex()),
+            kept=Kept.of_work(self.work, lambda client: own_folder(self.run_dir, client) / "kept"),
         )

@@ -38,6 +38,7 @@ from fedpriv.federation.planning.absences import Absences
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.server_step import ServerStep
 from fedpriv.federation.work.coordinates import RoundCoordinates
+from fedpriv.federation.work.kept import Kept
 from fedpriv.federation.work.local_work import LocalWork, learner
 from fedpriv.federation.workplace import Workplace
 from fedpriv.ledger import Ledger
@@ -53,6 +54,10 @@ class Rounds(Protocol):
 
     local: LocalWork
     """How sums are read, and what is kept between two rounds."""
+
+    @property
+    def kept(self) -> Kept | None:
+        """What clients keep to themselves, where that is at hand here, as in a simulation."""
 
     @property
     def roster(self) -> Mapping[int, bytes]:
@@ -157,6 +162,7 @@ class Session:
             run_id=run_id,
             parameters=parameters,
             learns=learns,
+            kept=runner.kept,
             facts=lambda finished: self._facts(run_id, runner, finished),
         )
         books.close()

@@ -8,11 +8,11 @@ from __future__ import annotations
 from fedpriv.peft.artifact import AdapterRecord, digest_of, load, read, save
 from fedpriv.peft.coordinates import Coordinates
 from fedpriv.peft.directions import Directions
+from fedpriv.peft.kept_part import KeptPart
 from fedpriv.peft.manifest import Entry, Manifest
 from fedpriv.peft.methods import (
     METHODS,
     NEVER_EXACT,
-    NOT_YET,
     Method,
     MethodName,
     PeftSpec,
@@ -22,17 +22,18 @@ from fedpriv.peft.methods import (
     method_called,
     parameters_sent,
 )
+from fedpriv.peft.own_adapter import join
 from fedpriv.peft.public_choice import public_words, smallest
 from fedpriv.peft.public_init import uniform
 
 __all__ = [
     "METHODS",
     "NEVER_EXACT",
-    "NOT_YET",
     "AdapterRecord",
     "Coordinates",
     "Directions",
     "Entry",
+    "KeptPart",
     "Manifest",
     "Method",
     "MethodName",
@@ -41,6 +42,7 @@ __all__ = [
     "attach",
     "digest_of",
     "head_modules",
+    "join",
     "load",
     "method_called",
     "parameters_sent",

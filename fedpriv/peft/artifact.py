@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORMAT = "fedpriv-adapter/1"
 RECORD = "fedpriv.json"
 STATE = "fedpriv_state.safetensors"
-_PEFT_STATE = "adapter_model.safetensors"
+PEFT_STATE = "adapter_model.safetensors"
 _PEFT_CONFIG = "adapter_config.json"
 _DIGEST_DOMAIN = b"fedpriv/peft/artifact/1\0"
 _COPIED = ("base_model", "pooling", "revision", "max_length", "image_size", "task")
@@ -161,7 +161,7 @@ def load(model: nn.Module, directory: str | Path) -> nn.Module:
             "the adapter belongs to another base model", hint=f"load {record.base_model!r} as base"
         )
     by_peft = record.spec.kind.stored == "peft"
-    path = Path(directory) / (_PEFT_STATE if by_peft else STATE)
+    path = Path(directory) / (PEFT_STATE if by_peft else STATE)
     try:
         tensors = load_file(str(path))
     except (OSError, SafetensorError):

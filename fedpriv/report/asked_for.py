@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any, Final
 
 from fedpriv.errors import IntegrityError
@@ -14,7 +15,8 @@ _MOST: Final = 100_000
 
 
 def asked_for(result: dict[str, Any] | None) -> dict[str, Any]:
-    """``subgroups`` in a sentence; ``groups`` by value and client, and ``gap``, where there are any.
+    """``subgroups`` in a sentence; ``groups`` by value and client, ``gap``, and ``personal``, the figures of
+    clients' own models, where there are any.
 
     Raises:
         IntegrityError: ``result.json`` holds something else in their place.
@@ -32,8 +34,12 @@ def asked_for(result: dict[str, Any] | None) -> dict[str, Any]:
                 "mean": float(gap["mean"]),
                 "largest": float(gap["largest"]),
             }
+        if "personal" in result:
+            found["personal"] = _personal(result["personal"])
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise IntegrityError("result.json: 'groups' or 'gap' is not what a run writes there") from None
+        raise IntegrityError(
+            "result.json: 'groups', 'gap' or 'personal' is not what a run writes there"
+        ) from None
     return found
 
 
@@ -51,6 +57,33 @@ def _groups(groups: dict[str, Any]) -> dict[str, Any]:
         raise ValueError
     if "clients" in groups:
         found["clients"] = [{"client": _whole(row["client"]), **_figures(row)} for row in groups["clients"]]
+    return found
+
+
+def _personal(personal: dict[str, Any]) -> dict[str, Any]:
+    """The figures of clients' own models; mean and worst are computed again from the rows."""
+    names = ("accuracy", "perplexity") if "perplexity" in personal else ("accuracy",)
+    rows = [
+        {
+            "client": _whole(row["client"]),
+            **{key: float(row[key]) for name in names for key in (name, f"shared_{name}")},
+        }
+        for row in personal["clients"]
+    ]
+
+    def mean(name: str) -> float:
+        return statistics.fmean(row[name] for row in rows)
+
+    found = {
+        "by": _name(personal["by"]),
+        "clients": rows,
+        "mean": mean("accuracy"),
+        "shared_mean": mean("shared_accuracy"),
+        "worst": min(row["accuracy"] for row in rows),
+    }
+    found |= {key: mean(key) for name in names[1:] for key in (name, f"shared_{name}")}
+    if found != personal:
+        raise ValueError
     return found
 
 

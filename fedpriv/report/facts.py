@@ -300,7 +300,7 @@ def _operational_risk(rundir: RunDirectory, figures: Figures) -> dict[str, Any]:
 def _utility(rundir: RunDirectory) -> dict[str, Any]:
     result = rundir.result or {}
     return {
-        "metric": metric_of(result),
+        "metric": metric_of(result, shared_alone="kept_by_clients" in rundir.run["peft"]),
         "final": result.get("accuracy"),
         "base": result.get("base_accuracy"),
         "majority": result.get("majority"),

@@ -29,11 +29,13 @@ def language(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"language": found}
 
 
-def metric_of(result: Mapping[str, Any]) -> str:
-    """What an accuracy is the share of."""
+def metric_of(result: Mapping[str, Any], *, shared_alone: bool = False) -> str:
+    """What an accuracy is the share of; ``shared_alone``: by the parts of a model that clients do not keep to
+    themselves."""
+    alone = ", by the shared parts alone, without what each client keeps to itself" if shared_alone else ""
     if "perplexity" in result:
-        return "next tokens guessed right, of held-out texts"
-    return "accuracy on held-out data"
+        return f"next tokens guessed right, of held-out texts{alone}"
+    return f"accuracy on held-out data{alone}"
 
 
 def _perplexity(value: object) -> float:

@@ -24,8 +24,10 @@ SEED = 11
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, Plan]:
+@pytest.fixture(scope="module", params=[None, {"rotate": True}], ids=["straight", "rotated"])
+def workplace(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Workplace, Plan]:
     """Every record in every round: nothing but the noise stands between a canary and the sum."""
     records = RECORDS * 4 // 5
     config = small_config(
@@ -35,9 +37,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, Plan
         privacy__expected_batch=float(records),
         privacy__records=records,
         secagg__min_survivors=CLIENTS,
+        compression=request.param,
     )
     work = prepare(config)
-    return work, make_plan(config, work)
+    plan = make_plan(config, work)
+    assert plan.rotated == (request.param is not None)
+    return work, plan
 
 
 def heard(workplace: tuple[Workplace, Plan], build: type[RoundRunner]) -> Heard:

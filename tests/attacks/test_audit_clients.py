@@ -44,6 +44,12 @@ def tried(work: Workplace, plan: Plan, build: type[RoundRunner] = RoundRunner) -
         {"privacy__epsilon": 2.0},
         {"privacy__epsilon": 2.0, "privacy__adaptive_clip": {"quantile": 0.5}},
         {"privacy__epsilon": 2.0, "trust": "central", "aggregator": "plain"},
+        {"privacy__epsilon": 2.0, "compression": {"rotate": True}},
+        {
+            "privacy__epsilon": 2.0,
+            "privacy__adaptive_clip": {"quantile": 0.5},
+            "compression": {"rotate": True},
+        },
     ],
 )
 def test_a_sound_build_is_not_refuted_and_one_without_noise_is(
@@ -62,7 +68,7 @@ def test_a_sound_build_is_not_refuted_and_one_without_noise_is(
 
 
 def test_an_update_that_is_not_clipped_is_refuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unclipped(self: ClientWork, update: NDArray[np.float64]) -> NDArray[np.int64]:
+    def unclipped(self: ClientWork, update: NDArray[np.float64], round_: int) -> NDArray[np.int64]:
         return np.rint(np.ldexp(update, self.plan.grid.scale_log2)).astype(np.int64)
 
     monkeypatch.setattr(ClientWork, "_quantise", unclipped)  # the fault under test
@@ -83,3 +89,28 @@ def test_more_canaries_than_the_vectors_have_room_for_are_refused(tmp_path: Path
     work, plan = planned(tmp_path, partition__clients=3, privacy__delta=1e-4)
     with pytest.raises(UsageError, match="do not fit"):
         listen(work, plan, canaries=4000, rounds=1, entropy=Entropy(SEED))
+
+
+def test_beside_turned_vectors_the_modulus_must_have_room_for_all_canaries(tmp_path: Path) -> None:
+    work, plan = planned(tmp_path, compression={"rotate": True})
+    assert plan.rotated
+    assert plan.grid.client_bound < plan.grid.sensitivity
+    with pytest.raises(UsageError, match="do not fit"):
+        listen(work, plan, canaries=100_000, rounds=1, entropy=Entropy(SEED))
+
+
+def test_what_the_other_units_put_in_is_known_in_the_models_coordinates(tmp_path: Path) -> None:
+    """Without noise the sums less the other units are the canaries' alone, to rounding."""
+    heard = {}
+    for rotate in (False, True):
+        changes: dict[str, Any] = {"secagg": {"bits": 40, "remove_excess": False}}
+        if rotate:
+            changes["compression"] = {"rotate": True}
+        work, plan = planned(tmp_path, privacy__noise_multiplier=3.0, **changes)
+        found = listen(work, plan, canaries=60, rounds=2, entropy=Entropy(SEED), build=WithoutNoise)
+        heard[rotate] = found
+        own = found.moved - found.background
+        included = found.canaries.rows(np.flatnonzero(found.canaries.included)).sum(axis=0)
+        assert np.linalg.norm(own - 2 * included) < 1e-4 * np.linalg.norm(own)
+        assert np.linalg.norm(found.background) > 0.05 * np.linalg.norm(own)
+    assert np.allclose(heard[True].background, heard[False].background, atol=1e-5)

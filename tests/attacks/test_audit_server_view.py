@@ -75,6 +75,21 @@ def test_a_server_reads_a_plain_update_and_is_left_guessing_under_masks(tmp_path
     assert seen["noisy"].auc < seen["update"].auc
 
 
+def test_a_rotated_sum_is_read_in_the_models_coordinates(tmp_path: Path) -> None:
+    """What is seen of a turned sum is told apart as that of one which was not; the residues stay uniform."""
+    work, plan = planned(tmp_path, compression={"rotate": True})
+    assert plan.rotated
+    seen = (found := tried(work, plan)).separations
+    assert seen["update"].auc > 0.999  # left turned, an update says nothing of whose gradients are in it
+    noise = plan.noise
+    hidden = float(ndtr(noise.sensitivity / math.sqrt(2.0 * noise.sum_variance(noise.clients))))
+    shared = float(ndtr(noise.sensitivity / math.sqrt(2.0 * noise.share_variance)))
+    assert seen["released"].auc < hidden + 0.15
+    assert 0.6 < seen["noisy"].auc < shared + 0.15
+    assert found.masks is not None
+    assert found.masks.uniform
+
+
 def test_without_masks_what_is_received_is_the_update_with_its_own_noise(tmp_path: Path) -> None:
     found = tried(*planned(tmp_path), build=WithoutMasks)
     assert found.masks is not None

@@ -16,7 +16,7 @@ from parties.recorded_run import STAGES, own_rows
 from parties.small_run import small_config
 from parties.tiny_run import write_model
 
-from fedpriv import dp
+from fedpriv import dp, peft
 from fedpriv.deployment.bundle import Bundle
 from fedpriv.deployment.files import write_deployment
 from fedpriv.deployment.serve import serve
@@ -24,6 +24,7 @@ from fedpriv.deployment.transport import Lost, Parts
 from fedpriv.errors import BudgetExceeded, TooFewParties
 from fedpriv.federation.observer import RunResult
 from fedpriv.federation.run import run
+from fedpriv.federation.work.kept import newest_part
 from fedpriv.keystore import load_identity
 from fedpriv.ledger import Ledger
 from fedpriv.ledger.home import now, open_ledger
@@ -160,6 +161,18 @@ EQUAL: dict[str, dict[str, Any]] = {
         "peft": {"method": "flasc", "rank": 2, "density": 0.75},
         "compression": {"bytes": 1_800},
     },
+    "rotated": {"compression": {"bytes": 4_200, "rotate": True}, "simulation__dropout": 0.7},
+    "rotated client": {
+        "unit": "client",
+        "privacy": {
+            "epsilon": 8.0,
+            "delta": 1e-4,
+            "noise_multiplier": 3.0,
+            "adaptive_clip": {"quantile": 0.5},
+        },
+        "local": {"epochs": 1},
+        "compression": {"rotate": True},
+    },
 }
 
 
@@ -188,6 +201,68 @@ def test_a_deployed_run_equals_one_in_this_process_to_the_bit(tmp_path: Path, ki
         reserved = [round_ for kind_, round_ in deployed.rows(node) if kind_ == "RESERVE"]
         released = [round_ for kind_, round_ in deployed.rows(node) if kind_ == "RELEASE"]
         assert reserved == released
+
+
+def test_nodes_keep_what_simulated_clients_keep_and_join_it_to_the_same_adapters(tmp_path: Path) -> None:
+    """One that vanishes before it is asked for its upload does not move what it keeps."""
+    write_model(tmp_path / "tiny")
+    values = {
+        "unit": "client",
+        "model__id": "tiny",
+        "peft": {"method": "fedsa-lora", "rank": 2},
+        "privacy": {"epsilon": 8.0, "delta": 1e-4, "noise_multiplier": 3.0, "insecure_seed": 5},
+        "local": {"steps": 3, "batch": 8, "learning_rate": 0.5},
+        "run__rounds": 2,
+        "simulation__dropout": 1.0,
+    }
+    here = run(small_config(tmp_path, **values), tmp_path / "here")
+    write_deployment(small_config(tmp_path, **values), tmp_path / "deployed")
+    deployed = Deployed(tmp_path / "deployed", Loopback(tmp_path / "deployed"))
+    there = deployed.serve()
+    compared = ("round", "survivors", "dropped", "aggregate_digest", "accuracy")
+    assert [[line[name] for name in compared] for line in lines(here.run_dir)] == [
+        [line[name] for name in compared] for line in deployed.rounds()
+    ]
+    assert [line["dropped"] for line in deployed.rounds()] == [[[5, "upload"]], [[2, "upload"]]]
+    assert verify(deployed.run_dir).failures == ()
+    assert not list((deployed.folder / "server").rglob("round-*"))  # nor anything of it with the server
+    run_id = json.loads((deployed.run_dir / "run.json").read_text())["run_id"]
+    for node in deployed.clients():
+        own = deployed.folder / "nodes" / str(node) / "state" / f"{run_id}.kept"
+        assert len(list(own.iterdir())) == (1 if node in (2, 5) else 2)
+        simulated = here.run_dir / "clients" / str(node)
+        kept = {path.name: path.read_bytes() for path in own.iterdir()}
+        assert kept == {path.name: path.read_bytes() for path in (simulated / "kept").iterdir()}
+        assert {path.stat().st_mode & 0o777 for path in own.iterdir()} == {0o600}
+        peft.join(there.adapter, newest_part(own), tmp_path / f"own-{node}")
+        name = "adapter_model.safetensors"
+        joined = (tmp_path / f"own-{node}" / name).read_bytes()
+        assert joined == (simulated / "adapter" / name).read_bytes()
+        assert joined != (there.adapter / name).read_bytes()
+
+
+def test_a_node_whose_own_part_is_damaged_says_so_before_it_spends(tmp_path: Path) -> None:
+    write_model(tmp_path / "tiny")
+
+    def spoils(node: str, parts: Parts) -> bool:
+        if node == "2" and parts.values["asks"] == "step" and parts.values["round"] == 2:
+            (path,) = (deployed.folder / "nodes" / "2" / "state").glob("*.kept/*")
+            path.write_bytes(path.read_bytes()[:-1])
+        return True
+
+    deployed = deploy(
+        tmp_path,
+        spoils,
+        unit="client",
+        model__id="tiny",
+        peft={"method": "fedsa-lora", "rank": 2},
+        privacy={"epsilon": 8.0, "delta": 1e-4, "noise_multiplier": 3.0},
+        local={"steps": 2, "batch": 8},
+    )
+    assert deployed.serve().rounds_done == 2
+    assert deployed.rounds()[1]["dropped"] == [[2, "upload"]]
+    assert ("RESERVE", 2) not in deployed.rows(2)
+    assert ("RESERVE", 2) in deployed.rows(1)
 
 
 @pytest.mark.parametrize("stage", STAGES)

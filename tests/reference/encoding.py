@@ -5,8 +5,10 @@ Written from protocols/dp/spec.md, section 9, alone; nothing is imported from th
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
@@ -47,3 +49,32 @@ def square_law(vector: Sequence[Fraction]) -> dict[int, Fraction]:
                     after[key] = after.get(key, Fraction(0)) + weight * p
         law = after
     return law
+
+
+def round_words(seed: int, round_: int, count: int) -> list[int]:
+    """Clause 9.8 by 2.6: words of SHAKE-256, little-endian, over domain, seed, round and name."""
+    said = b"fedpriv/peft/choice/1" + seed.to_bytes(8, "little") + round_.to_bytes(8, "little") + b"rotation"
+    stream = hashlib.shake_256(said).digest(8 * count)
+    return [int.from_bytes(stream[8 * k : 8 * k + 8], "little") for k in range(count)]
+
+
+def round_rotation(seed: int, round_: int, dimension: int) -> NDArray[np.float64]:
+    """The whole d x d matrix of a run's round, clause 9.8."""
+    m = max(2**k for k in range(40) if 2**k <= dimension)
+    return rotation_matrix(dimension, round_words(seed, round_, 2 * -(-m // 64)))
+
+
+def rotated_client_bound(
+    sensitivity: int, *, clients: int, expected: Fraction, dimension: int, beside: float = 0.0
+) -> int:
+    """L of clause 9.8 with p = 2^-40, to fifty digits."""
+    with localcontext() as digits:
+        digits.prec = 50
+        m = max(2**k for k in range(40) if 2**k <= dimension)
+        chance = Decimal(2) ** -40
+        tail = (2 * (4 * clients * dimension / chance).ln() / m).sqrt()
+        held = 2 * expected / clients
+        most = max(Decimal(1), Decimal(held.numerator) / Decimal(held.denominator))
+        turned = math.ceil(most * ((sensitivity + 1) * min(Decimal(1), tail) + 1))
+    on_one_axis = max(sensitivity, math.ceil(held * sensitivity))
+    return max(min(on_one_axis, turned), math.ceil(beside * sensitivity))

@@ -1,8 +1,9 @@
-"""Writes protocols/vectors/v1/dp_rotation.json from the reference: rotations of small vectors (clause 9.4).
+"""Writes dp_rotation.json (9.4) and dp_round_rotation.json (9.8): small vectors that the reference turned.
 
     python tests/vectors/encoding_vectors.py
 
-A case is written once and for ever.  Signs come as the 64-bit words that they are read from.
+A case is written once and for ever.  Signs come as the 64-bit words that they are read from, or as the public
+seed and the round that they are drawn from.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if __name__ == "__main__":
 from reference import encoding as reference  # noqa: E402 - found by the line above when run as a program
 
 PATH = ROOT / "protocols" / "vectors" / "v1" / "dp_rotation.json"
+ROUND_PATH = PATH.with_name("dp_round_rotation.json")
 
 
 def rotation() -> dict[str, Any]:
@@ -42,9 +44,35 @@ def rotation() -> dict[str, Any]:
     return {"protocol": "fedpriv/dp/v1", "clause": "9.4", "cases": cases}
 
 
+def round_rotation() -> dict[str, Any]:
+    """The same, turned by the rotations of rounds."""
+    rng = np.random.default_rng(98)
+    cases = []
+    for seed, round_, dimension in (
+        (0, 1, 3),
+        (7, 1, 5),
+        (7, 2, 5),
+        (7, 258, 64),
+        (2**64 - 1, 30, 70),
+        (7, 1, 130),
+    ):
+        vector = [int(v) for v in rng.integers(-99, 100, dimension)]
+        image = reference.round_rotation(seed, round_, dimension) @ np.array(vector, dtype=np.float64)
+        cases.append(
+            {
+                "seed": str(seed),
+                "round": round_,
+                "vector": vector,
+                "image": [f"{value:.10f}" for value in image],
+            }
+        )
+    return {"protocol": "fedpriv/dp/v1", "clause": "9.8", "cases": cases}
+
+
 def main() -> None:
-    """Write the case."""
-    PATH.write_text(json.dumps(rotation(), indent=1) + "\n", encoding="utf-8")
+    """Write the cases."""
+    for path, made in ((PATH, rotation()), (ROUND_PATH, round_rotation())):
+        path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ from fedpriv.federation.auditing.listening import start_rounds
 from fedpriv.federation.auditing.received import received_residues
 from fedpriv.federation.auditing.watched_round import WatchedRounds
 from fedpriv.federation.outcome import RoundLost, RoundOutcome
-from fedpriv.federation.planning.plan import Plan
+from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.server_step import ServerStep
 from fedpriv.federation.work.coordinates import RoundCoordinates
 from fedpriv.federation.work.local_work import learner
+from fedpriv.federation.work.rotation import RoundRotation
 from fedpriv.federation.workplace import Workplace
 from fedpriv.training.task import Records, by_length
 
@@ -127,6 +128,7 @@ def server_view(
     inside: list[NDArray[np.bool_]] = []
     residues: list[NDArray[np.uint64]] = []
     server = ServerStep(work, RoundCoordinates.of(work, plan), work.optimizer())
+    rotation = RoundRotation.of(plan)
     start = parameters = work.manifest.flatten(work.model)
     try:
         for round_ in range(1, rounds + 1):
@@ -142,7 +144,11 @@ def server_view(
             share = float(np.clip(inside[-1].mean(), 0.5 / picked.size, 1.0 - 0.5 / picked.size))
             received = received_residues(plan.aggregator, runner.tap.messages)
             residues += [] if received is None else [received]
-            for name, view in _views(plan, runner, outcome, received).items():
+
+            def seen(values: Noisy, round_: int = round_) -> NDArray[np.float64]:
+                return plan.in_model_units(rotation.back(round_, values))
+
+            for name, view in _views(plan, runner, outcome, received, seen).items():
                 scores.setdefault(name, []).append(candidate_scores(view, rows, share))
             parameters = server.step(round_, parameters, outcome.gradient)
     finally:
@@ -160,16 +166,23 @@ def server_view(
 
 
 def _views(
-    plan: Plan, runner: WatchedRounds, outcome: RoundOutcome, received: NDArray[np.uint64] | None
+    plan: Plan,
+    runner: WatchedRounds,
+    outcome: RoundOutcome,
+    received: NDArray[np.uint64] | None,
+    seen: Callable[[NDArray[np.int64]], NDArray[np.float64]],
 ) -> dict[View, NDArray[np.float64]]:
-    """What the server would hold in each case, in model units, float64, shape (d,)."""
+    """What the server would hold in each case, in model units, float64, shape (d,).
+
+    ``seen`` turns integers of the round into these.
+    """
     grid, watched = plan.grid, runner.watched
-    views: dict[View, NDArray[np.float64]] = {"update": grid.decode(watched.own)}
+    views: dict[View, NDArray[np.float64]] = {"update": seen(watched.own)}
     if plan.noise.share_variance:
-        views["noisy"] = grid.decode(grid.centre(runner.noisy))
+        views["noisy"] = seen(grid.centre(runner.noisy))
     if received is not None:
-        views["received"] = grid.decode(grid.centre(received))
-    views["released"] = outcome.gradient * plan.expected_batch - grid.decode(watched.others)
+        views["received"] = seen(grid.centre(received))
+    views["released"] = outcome.gradient * plan.expected_batch - seen(watched.others)
     return views
 
 

@@ -15,9 +15,15 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from fedpriv.crypto.digest import canonical_json, digest
-from fedpriv.federation.config.coordinates_rules import check_coordinates, check_server, check_slopes
+from fedpriv.federation.config.coordinates_rules import (
+    check_coordinates,
+    check_server,
+    check_slopes,
+    why_not_rotated,
+)
 from fedpriv.federation.config.language_rules import check_language
 from fedpriv.federation.config.participation_rules import check_equal_cohorts
+from fedpriv.federation.config.personal_rules import check_kept, check_measured
 from fedpriv.federation.config.rules import Work, cross_check, kind_of_work, least_survivors
 from fedpriv.federation.config.tables import (
     Budget,
@@ -95,8 +101,11 @@ class Config(Table):
             run=self.run,
         )
         check_language(self.task, self.model, self.partition, self.training)
-        check_coordinates(self.peft, self.privacy, self.compression)
+        check_coordinates(self.peft, self.privacy, self.compression, self.work)
         check_slopes(self.peft, self.work, self.training)
+        check_kept(self.peft, self.unit, self.work)
+        if self.simulation.measure_personal:
+            check_measured(self.peft, self.task, self.data, self.partition, self.training)
         check_server(self.server)
         return self
 
@@ -135,6 +144,16 @@ class Config(Table):
     def local_steps(self) -> int | None:
         """Steps of a client in a round; None where passes are counted."""
         return None if self.local_epochs is not None else self.local.steps or 1
+
+    @property
+    def rotations(self) -> tuple[bool, ...]:
+        """Whether sums may be rotated: no, yes, or as the plan chooses."""
+        options = self.compression
+        if options is None or (options.rotate is None and options.bytes is None):
+            return (False,)
+        if options.rotate is not None:
+            return (options.rotate,)
+        return (False,) if why_not_rotated(self.peft, self.work) else (False, True)
 
     @property
     def cohorts(self) -> int | None:

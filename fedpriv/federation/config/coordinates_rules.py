@@ -11,17 +11,18 @@ if TYPE_CHECKING:
     from fedpriv.federation.config.rules import Work
     from fedpriv.federation.config.tables import Compression, Peft, Privacy, Server, Training
 
-__all__ = ["check_coordinates", "check_server", "check_slopes"]
+__all__ = ["check_coordinates", "check_server", "check_slopes", "why_not_rotated"]
 
 
-def check_coordinates(peft: Peft, privacy: Privacy, compression: Compression | None) -> None:
+def check_coordinates(peft: Peft, privacy: Privacy, compression: Compression | None, work: Work) -> None:
     """Refuse a draw of coordinates that the method or the noise does not bear."""
     method = METHODS[peft.method]
     if compression is not None:
-        if (compression.share is None) == (compression.bytes is None):
+        given = (compression.share is not None) + (compression.bytes is not None)
+        if given == 2 or not (given or compression.rotate):
             raise ConfigError(
-                "`compression` needs either `share` or `bytes`, and has "
-                + ("neither" if compression.share is None else "both"),
+                "`compression` needs either `share` or `bytes`, or `rotate = true`, and has "
+                + ("both of the first" if given else "none of them"),
                 key="compression",
                 hint="`share` says how many coordinates travel, `bytes` lets the plan choose",
             )
@@ -31,6 +32,11 @@ def check_coordinates(peft: Peft, privacy: Privacy, compression: Compression | N
                 "after each step: those that travelled would be mixed with those that did not",
                 key="compression.share",
                 hint="leave it out and choose a smaller `peft.rank`, or use ffa-lora",
+            )
+        reason = why_not_rotated(peft, work)
+        if compression.rotate and reason is not None:
+            raise ConfigError(
+                f"`compression.rotate` is set, and {reason}", key="compression.rotate", hint="leave it out"
             )
     if privacy.bands is None:
         return
@@ -42,6 +48,18 @@ def check_coordinates(peft: Peft, privacy: Privacy, compression: Compression | N
             key="privacy.mechanism",
             hint='use `mechanism = "skellam"`, or ffa-lora without compression',
         )
+
+
+def why_not_rotated(peft: Peft, work: Work) -> str | None:
+    """Say why sums of this kind are not rotated (protocols/dp/spec.md, 9.8); None where they may be."""
+    if METHODS[peft.method].projected:
+        return f"the slopes of {peft.method} are too few to spread anything over"
+    if work == "steps":
+        return (
+            "the noisy steps of a client follow from one another: a later one would depend on the rotation, "
+            "and the bound on its coordinates would not hold"
+        )
+    return None
 
 
 def check_slopes(peft: Peft, work: Work, training: Training) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fedpriv.errors import ConfigError, UsageError
-from fedpriv.peft import METHODS, NEVER_EXACT, NOT_YET, method_called
+from fedpriv.peft import METHODS, NEVER_EXACT, method_called
 
 if TYPE_CHECKING:
     from fedpriv.federation.config.tables import Peft
@@ -24,7 +24,7 @@ def with_own_defaults(values: Any, method: str) -> Any:
     name = values.get("method", method)
     if not isinstance(name, str):
         return values
-    if name in NEVER_EXACT or name in NOT_YET:
+    if name in NEVER_EXACT:
         try:
             method_called(name)
         except UsageError as problem:

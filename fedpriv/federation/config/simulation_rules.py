@@ -45,6 +45,13 @@ def check_simulation(work: str, peft: Peft, simulation: Simulation) -> None:
     if not simulation.measure_gap:
         return
     method = method_called(peft.method)
+    if method.personal:
+        raise ConfigError(
+            f"`simulation.measure_gap` is set, and with {method.name} no product of means is made: each "
+            "client's own B multiplies the mean",
+            key="simulation.measure_gap",
+            hint="leave it out, or take lora, the method that has a gap",
+        )
     if not isinstance(method, Lora) or "ranks" in method.options:
         raise ConfigError(
             f"`simulation.measure_gap` is set, and {method.name} "
@@ -71,6 +78,11 @@ def check_deployable(config: Config) -> None:
     """
     for key, asked, why in (
         ("simulation.measure_gap", config.simulation.measure_gap, "no party sees updates before noise"),
+        (
+            "simulation.measure_personal",
+            config.simulation.measure_personal,
+            "no party has clients' own parts",
+        ),
         ("training.groups", config.training.groups, "the server's held-out records come without that column"),
     ):
         if asked:

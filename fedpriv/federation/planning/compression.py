@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,13 +16,13 @@ from fedpriv.federation.planning.summing import aggregator_for, traffic
 from fedpriv.federation.work.contribution import Contribution
 from fedpriv.peft import METHODS
 
-__all__ = ["Fitted", "fitted", "shared", "widths"]
+__all__ = ["Fitted", "fitted", "shared", "too_few_bytes", "widths"]
 
 _WIDTHS: Final = (32, 40, 48, 56)
 """Moduli that are tried where the configuration names none: whole bytes, the usual one first."""
 
-_NARROW: Final = (16, 20, 24)
-"""Tried before these where bytes count."""
+_EVERY: Final = range(8, 57)
+"""Tried where bytes count: all that is packed without gaps, so each bit is one a coordinate less."""
 
 _ENCRYPTED: Final = (20, 24, 28)
 """The same for an encrypted sum, where every bit of a value is sent twice and more."""
@@ -40,14 +41,13 @@ class Fitted:
     over: int = 0
 
 
-def widths(config: Config) -> tuple[int, ...]:
+def widths(config: Config) -> Sequence[int]:
     """The moduli that a plan may choose from, in the order in which they are tried."""
     if config.secagg.bits is not None:
         return (config.secagg.bits,)
-    if config.aggregator == "ckks":
-        return (*_ENCRYPTED, *_WIDTHS)
-    budget = config.compression is not None and config.compression.bytes is not None
-    return (*_NARROW, *_WIDTHS) if budget else _WIDTHS
+    if config.compression is not None and (config.compression.bytes is not None or config.compression.rotate):
+        return _EVERY
+    return (*_ENCRYPTED, *_WIDTHS) if config.aggregator == "ckks" else _WIDTHS
 
 
 def shared(config: Config, subject: Subject) -> Subject:
@@ -61,7 +61,9 @@ def shared(config: Config, subject: Subject) -> Subject:
     return replace(subject, parameters=max(1, math.ceil(share * subject.parameters)))
 
 
-def fitted(config: Config, subject: Subject, bits: int, multiplier: float, one: Contribution) -> Fitted:
+def fitted(
+    config: Config, subject: Subject, bits: int, multiplier: float, one: Contribution, *, rotated: bool
+) -> Fitted:
     """The subject with the most parameters whose sum modulo ``2**bits`` fits into the bytes of a round.
 
     Raises:
@@ -73,7 +75,7 @@ def fitted(config: Config, subject: Subject, bits: int, multiplier: float, one: 
 
     def sent(parameters: int) -> int:
         part = replace(subject, parameters=parameters)
-        grid, noise = grid_and_noise(config, part, bits, multiplier, one)
+        grid, noise = grid_and_noise(config, part, bits, multiplier, one, rotated=rotated)
         largest = largest_value(one, grid, noise, config.run.rounds)
         return traffic(aggregator_for(config, grid, noise, noise.clients, largest))[0]
 
@@ -95,3 +97,13 @@ def fitted(config: Config, subject: Subject, bits: int, multiplier: float, one: 
     if high <= most:
         sent(high)  # raises where it is the modulus, and not the bytes, that has no room for one more
     return Fitted(replace(subject, parameters=low))
+
+
+def too_few_bytes(config: Config, over: int) -> UnsafeParameters:
+    """Why a budget of bytes cannot be met, of which the least that can be sent is so many ``over``."""
+    allowed = 0 if config.compression is None else config.compression.bytes or 0
+    least = allowed + over
+    return UnsafeParameters(
+        f"compression.bytes is {allowed:,}, and a client sends at least {least:,} bytes a round here",
+        hint=f"allow {least:,} or more, or choose a smaller PEFT method, fewer clients or another aggregator",
+    )

@@ -15,9 +15,17 @@ __all__ = ["grid_and_noise", "is_sparse", "levels", "noise_on"]
 
 
 def grid_and_noise(
-    config: Config, subject: Subject, bits: int, multiplier: float, one: Contribution
+    config: Config,
+    subject: Subject,
+    bits: int,
+    multiplier: float,
+    one: Contribution,
+    *,
+    rotated: bool = False,
 ) -> tuple[FixedPoint, dp.NoisePlan]:
     """The grid that fits the modulus with everybody's noise on it, and the noise in units of that grid.
+
+    ``rotated`` says whether contributions are turned before they are rounded; the clip's coordinate is not.
 
     Raises:
         UnsafeParameters: no grid does.
@@ -34,6 +42,8 @@ def grid_and_noise(
             config.trust, clients=clients, min_survivors=least, max_colluders=colluders
         ),
         dimension=one.dimension(subject.parameters),
+        rotated=subject.parameters if rotated else None,
+        beside=one.bit_ratio,
     )
     return grid, noise_on(grid, config, subject, one, multiplier)
 

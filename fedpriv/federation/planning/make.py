@@ -10,14 +10,15 @@ from typing import Any
 from fedpriv import dp
 from fedpriv.encoding import FixedPoint
 from fedpriv.encoding.scale import grid_sensitivity
-from fedpriv.errors import IntegrityError, UnsafeParameters, UsageError
+from fedpriv.errors import IntegrityError, UsageError
 from fedpriv.federation.config import Config
 from fedpriv.federation.planning.cohorts import largest_cohort
-from fedpriv.federation.planning.compression import fitted, shared, widths
+from fedpriv.federation.planning.compression import shared, too_few_bytes
 from fedpriv.federation.planning.costs import Costs, costs_of
 from fedpriv.federation.planning.encrypted import largest_value
 from fedpriv.federation.planning.estimate import measured
-from fedpriv.federation.planning.grid import grid_and_noise, noise_on
+from fedpriv.federation.planning.grid import noise_on
+from fedpriv.federation.planning.modulus import chosen
 from fedpriv.federation.planning.plan import Aggregator, Compressed, Plan
 from fedpriv.federation.planning.subject import Subject
 from fedpriv.federation.planning.summing import aggregator_for, traffic
@@ -28,9 +29,6 @@ __all__ = ["make_plan", "plan_of", "read_plan"]
 
 _SLACK_STEP = 1.0005
 """Factor by which a calibrated noise multiplier grows until the coupling's slack fits as well."""
-
-_NEXT_TO_FREE = 1.001
-"""How much of ε the coupling's slack may cost before a finer grid is taken."""
 
 
 def make_plan(config: Config, work: Workplace | None = None, *, measure: bool = False) -> Plan:
@@ -58,8 +56,8 @@ def plan_of(config: Config, subject: Subject) -> Plan:
     """
     one = Contribution.of(config, records=subject.records, clients=subject.clients)
     _check_clients(config, subject)
-    part, grid, noise = _calibrate(config, subject, one)
-    return _plan(config, part, one, grid, noise, of=subject.parameters, priced=costs_of)
+    part, grid, noise, rotated = _calibrate(config, subject, one)
+    return _plan(config, part, one, grid, noise, rotated=rotated, of=subject.parameters, costs=costs_of)
 
 
 def read_plan(config: Config, subject: Subject, values: Mapping[str, Any]) -> Plan:
@@ -84,14 +82,18 @@ def read_plan(config: Config, subject: Subject, values: Mapping[str, Any]) -> Pl
             client_bound=values["client_bound"],
         )
         noise = noise_on(grid, config, part, one, values["noise_multiplier"])
+        rotated = values["rotated"]
+        if rotated not in config.rotations:
+            raise ValueError(f"rotated is {rotated!r}")
         plan = _plan(
             config,
             part,
             one,
             grid,
             noise,
+            rotated=rotated,
             of=subject.parameters,
-            priced=lambda *_: Costs.from_dict(values),
+            costs=lambda *_: Costs.from_dict(values),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise IntegrityError(f"The written plan is none: {error}.") from None
@@ -110,8 +112,9 @@ def _plan(
     grid: FixedPoint,
     noise: dp.NoisePlan,
     *,
+    rotated: bool,
     of: int,
-    priced: Callable[[Config, Subject, Contribution, dp.NoisePlan, Aggregator], Costs],
+    costs: Callable[[Config, Subject, Contribution, dp.NoisePlan, Aggregator], Costs],
 ) -> Plan:
     """Everything that follows from the grid and the noise; ``of``: parameters that the method has."""
     privacy = config.privacy
@@ -125,8 +128,8 @@ def _plan(
     if config.compression is not None:
         compressed = Compressed(subject.parameters, of, config.compression.bytes)
         if compressed.bytes is not None and sent > compressed.bytes:
-            raise _too_few_bytes(config, sent - compressed.bytes)
-    costs = priced(config, subject, one, noise, aggregator)
+            raise too_few_bytes(config, sent - compressed.bytes)
+    cost = costs(config, subject, one, noise, aggregator)
     return Plan(
         dataset=subject.dataset,
         unit=config.unit,
@@ -141,11 +144,11 @@ def _plan(
         grid=grid,
         noise=noise,
         events=one.events(noise),
-        epsilon_pld=costs.epsilon_pld,
-        epsilon_rdp=costs.epsilon_rdp,
-        tv_slack=costs.tv_slack,
-        flooding_slack=costs.flooding_slack,
-        adversaries=costs.adversaries,
+        epsilon_pld=cost.epsilon_pld,
+        epsilon_rdp=cost.epsilon_rdp,
+        tv_slack=cost.tv_slack,
+        flooding_slack=cost.flooding_slack,
+        adversaries=cost.adversaries,
         bytes_per_client_round=sent,
         masks_per_client=masks,
         insecure=privacy.insecure_seed is not None,
@@ -161,10 +164,11 @@ def _plan(
         seed=config.run.seed,
         disjointness=config.data.disjointness,
         person_records=privacy.person_records,
-        epsilon_person=costs.epsilon_person,
-        epsilon_everywhere=costs.epsilon_everywhere,
+        epsilon_person=cost.epsilon_person,
+        epsilon_everywhere=cost.epsilon_everywhere,
         allow_large_epsilon=privacy.allow_large_epsilon,
         compressed=compressed,
+        rotated=rotated,
     )
 
 
@@ -195,50 +199,19 @@ def _written_part(config: Config, subject: Subject, values: Mapping[str, Any]) -
 
 def _calibrate(
     config: Config, subject: Subject, one: Contribution
-) -> tuple[Subject, FixedPoint, dp.NoisePlan]:
-    """The narrowest modulus with a grid whose distance from Gaussian noise is next to free, as many
-    parameters as may be sent in it, and just enough noise."""
+) -> tuple[Subject, FixedPoint, dp.NoisePlan, bool]:
+    """As many parameters as may be sent, the grid with a distance from Gaussian noise that is next to free,
+    just enough noise, and whether sums are rotated."""
     privacy, rounds, rate = config.privacy, config.run.rounds, one.sampling_rate
     releases = one.releases(rounds)
     multiplier = privacy.noise_multiplier or dp.noise_multiplier(
         privacy.epsilon, privacy.delta, rate, releases
     )
     ideal = dp.epsilon_pld([(dp.PoissonGaussian(multiplier, rate), releases)], privacy.delta)
-
-    def priced(part: Subject, bits: int) -> tuple[FixedPoint, dp.NoisePlan, float]:
-        grid, noise = grid_and_noise(config, part, bits, multiplier, one)
-        return grid, noise, dp.epsilon_pld([(one.events(noise).event(), rounds)], privacy.delta)
-
-    problem: UnsafeParameters | None = None
-    found: tuple[Subject, int, float] | None = None
-    for bits in widths(config):
-        try:
-            room = fitted(config, subject, bits, multiplier, one)
-            cost = priced(room.subject, bits)[2]
-        except UnsafeParameters as error:
-            problem = error
-            continue
-        if room.over:
-            problem = _too_few_bytes(config, room.over)
-            break  # a wider modulus takes more
-        found = (room.subject, bits, cost)
-        if cost <= ideal * _NEXT_TO_FREE:
-            break
-    if found is None:
-        raise problem or UnsafeParameters("there is no modulus to choose from")
-    part, bits, cost = found
-    grid, noise, cost = priced(part, bits)
+    modulus, part = chosen(config, subject, one, multiplier, ideal)
+    grid, noise, cost = modulus.priced(part, multiplier)
     while privacy.noise_multiplier is None and cost > privacy.epsilon:
         multiplier *= _SLACK_STEP
-        grid, noise, cost = priced(part, bits)
-    return part, grid, noise
-
-
-def _too_few_bytes(config: Config, over: int) -> UnsafeParameters:
-    """Why a budget of bytes cannot be met, of which the least that can be sent is so many ``over``."""
-    allowed = 0 if config.compression is None else config.compression.bytes or 0
-    least = allowed + over
-    return UnsafeParameters(
-        f"compression.bytes is {allowed:,}, and a client sends at least {least:,} bytes a round here",
-        hint=f"allow {least:,} or more, or choose a smaller PEFT method, fewer clients or another aggregator",
-    )
+        part = modulus.fitted(subject, multiplier).subject  # an encrypted value is the longer for its noise
+        grid, noise, cost = modulus.priced(part, multiplier)
+    return part, grid, noise, modulus.rotated

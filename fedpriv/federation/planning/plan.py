@@ -102,7 +102,8 @@ class Plan:
     of the clients' weights where whole updates are summed.
     ``epsilon_person`` is what somebody with ``person_records`` records is promised, ``epsilon_everywhere``,
     under ``local``, somebody with one at every client; None where no bound is shown, or none is asked for.
-    ``compressed`` says how many of the method's coordinates travel, where not simply all do.
+    ``compressed`` says how many of the method's coordinates travel, where not simply all do; ``rotated``
+    whether they are turned by a random rotation before they are rounded.
     ``flooding_slack`` is what the answers of a key's holders may add to δ beside ``delta``.
     """
 
@@ -144,6 +145,7 @@ class Plan:
     allow_large_epsilon: bool = False
     flooding_slack: float = 0.0
     compressed: Compressed | None = None
+    rotated: bool = False
 
     @property
     def sampling_rate(self) -> float:
@@ -287,6 +289,7 @@ class Plan:
             "clients_in_all": self.all_clients or noise.clients,
             "adaptive_clip": None if self.adaptive_clip is None else asdict(self.adaptive_clip),
             "client_bound": grid.client_bound,
+            "rotated": self.rotated,
             "dimension": noise.dimension,
             "compression": None if self.compressed is None else self.compressed.to_dict(),
             "levels": list(noise.levels),

@@ -98,7 +98,8 @@ def lines(plan: Plan) -> list[tuple[str, str]]:
         ),
         (
             "encoding",
-            f"{noise.dimension:,} parameters in {grid.bits} bits, one unit is 2^{-grid.scale_log2}",
+            f"{noise.dimension:,} parameters in {grid.bits} bits, one unit is 2^{-grid.scale_log2}"
+            + ("; turned by a public random rotation, new in each round" if plan.rotated else ""),
         ),
         (
             "traffic",

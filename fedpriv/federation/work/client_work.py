@@ -14,6 +14,8 @@ from fedpriv.entropy import Entropy
 from fedpriv.errors import IntegrityError
 from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.work.coordinates import RoundCoordinates
+from fedpriv.federation.work.kept import Kept
+from fedpriv.federation.work.rotation import RoundRotation
 from fedpriv.federation.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -43,13 +45,19 @@ class ClientWork:
     plan: Plan
     entropy: Entropy
     training: LocalTraining
+    kept: Kept | None = field(default=None, kw_only=True)
+    """What clients keep to themselves; in memory only unless it is given."""
     clip: float = field(init=False)
     """The clipping norm of the round that comes next, in model units."""
     _coordinates: RoundCoordinates = field(init=False)
+    _rotation: RoundRotation = field(init=False)
 
     def __post_init__(self) -> None:
         self.clip = self.plan.grid.clip
         self._coordinates = RoundCoordinates.of(self.work, self.plan)
+        self._rotation = RoundRotation.of(self.plan)
+        if self.kept is None:
+            self.kept = Kept.of_work(self.work)
 
     @property
     def noisy(self) -> bool:
@@ -63,9 +71,16 @@ class ClientWork:
         order = self.entropy.stream("batches", round_, client).read(16)
         rng = np.random.default_rng(int.from_bytes(order, "big"))
         within, own = self._coordinates.of_client(round_, client, parameters)
-        update = within.take(self.training.update(self.work.train, shard, own, rng, within.moves()))
+        moves, kept = within.moves(), self.kept
+        if kept is not None:
+            own = kept.joined(client, own, before=round_)
+            moves = kept.mask if moves is None else moves | kept.mask
+        moved = self.training.update(self.work.train, shard, own, rng, moves)
+        if kept is not None:  # nothing has moved where training was not finite: what was there stays
+            kept.keep(client, round_, own + moved)
+        update = within.take(moved)
         update *= weight(shard.size, self.work.config.local.record_cap)
-        total = self._quantise(update)
+        total = self._quantise(update, round_)
         if plan.adaptive_clip is None:
             return total
         norm = math.sqrt(float(np.einsum("i,i->", update, update)))
@@ -98,7 +113,7 @@ class ClientWork:
             raise IntegrityError(f"the checkpoint's clip is {clip}; it must be positive")
         self.clip = clip
 
-    def _quantise(self, update: NDArray[np.float64]) -> NDArray[np.int64]:
+    def _quantise(self, update: NDArray[np.float64], round_: int) -> NDArray[np.int64]:
         """Integers of l2 norm at most S, exactly, whatever the floating-point arithmetic before did."""
         grid = self.plan.grid
         norm = math.sqrt(float(np.einsum("i,i->", update, update)))
@@ -106,4 +121,4 @@ class ClientWork:
             update = np.zeros_like(update)
         # The norm is bounded by the grid, in integers; shortening here keeps its numbers small.
         factor = (grid.clip / self.clip) * min(1.0, self.clip / norm if norm > 0.0 else 1.0)
-        return grid.clamp(grid.quantise((update * factor)[np.newaxis, :]))
+        return grid.clamp(self._rotation.quantise(grid, (update * factor)[np.newaxis, :], round_))

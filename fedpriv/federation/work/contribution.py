@@ -104,9 +104,12 @@ class Contribution:
 
     def bit_units(self, grid: FixedPoint) -> int:
         """B, the grid units of the clip's coordinate: B^2 is ``bit_share`` of S^2 + B^2; 0 without one."""
-        if not self.bit_share:
-            return 0
-        return max(1, round(grid.sensitivity * math.sqrt(self.bit_share / (1.0 - self.bit_share))))
+        return max(1, round(grid.sensitivity * self.bit_ratio)) if self.bit_share else 0
+
+    @property
+    def bit_ratio(self) -> float:
+        """B over S, before B is rounded."""
+        return math.sqrt(self.bit_share / (1.0 - self.bit_share))
 
     def sensitivity(self, grid: FixedPoint) -> int:
         """By how much one unit moves the summed vector in l2, in grid units: exact, rounded up."""

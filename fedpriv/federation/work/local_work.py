@@ -12,6 +12,7 @@ from fedpriv.entropy import Entropy
 from fedpriv.errors import UsageError
 from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.work.client_work import ClientWork
+from fedpriv.federation.work.kept import Kept
 from fedpriv.federation.work.measured_work import MeasuredWork
 from fedpriv.federation.work.record_work import RECORD_SHARE, RecordWork
 from fedpriv.federation.work.steps_work import StepsWork
@@ -92,9 +93,13 @@ def record_learner(work: Workplace, clip: float) -> ClippedRecords:
 
 
 def local_work(
-    work: Workplace, plan: Plan, entropy: Entropy, learns: ClippedRecords | LocalTraining
+    work: Workplace,
+    plan: Plan,
+    entropy: Entropy,
+    learns: ClippedRecords | LocalTraining,
+    kept: Kept | None = None,
 ) -> LocalWork:
-    """The clients' work under the plan.
+    """The clients' work under the plan; ``kept``: what they keep to themselves, where it is written down.
 
     Raises:
         UsageError: ``learns`` is not what the plan needs.
@@ -105,7 +110,7 @@ def local_work(
         if isinstance(learns, ClippedRecords) or not hasattr(learns, "update"):
             raise UsageError("whole updates are summed, which takes local training, not record gradients")
         kind = MeasuredWork if work.config.simulation.measure_gap else ClientWork
-        return kind(work, plan, entropy, learns)
+        return kind(work, plan, entropy, learns, kept=kept)
     if isinstance(learns, LocalTraining) or not hasattr(learns, "clipped"):
         raise UsageError("gradients of records are summed, which takes record gradients, not local training")
     if plan.work == "steps":

@@ -29,7 +29,8 @@ class MeasuredWork(ClientWork):
         """One client's update, as :class:`ClientWork` makes it."""
         total = ClientWork.contribution(self, round_, client, parameters)
         within = self._coordinates.at(round_, parameters)
-        moved = self.plan.in_model_units(total[: within.width]) * (self.clip / self.plan.grid.clip)
+        own = self._rotation.back(round_, total[: within.width])
+        moved = self.plan.in_model_units(own) * (self.clip / self.plan.grid.clip)
         self._models[client] = parameters + within.spread(moved)
         return total
 

@@ -14,6 +14,7 @@ from fedpriv.crypto import Keystream
 from fedpriv.entropy import Entropy
 from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.work.coordinates import RoundCoordinates
+from fedpriv.federation.work.rotation import RoundRotation
 from fedpriv.federation.workplace import Workplace
 from fedpriv.peft import Coordinates
 
@@ -38,9 +39,11 @@ class RecordWork:
     entropy: Entropy
     gradients: ClippedRecords
     _coordinates: RoundCoordinates = field(init=False)
+    _rotation: RoundRotation = field(init=False)
 
     def __post_init__(self) -> None:
         self._coordinates = RoundCoordinates.of(self.work, self.plan)
+        self._rotation = RoundRotation.of(self.plan)
 
     @property
     def clip(self) -> float:
@@ -58,15 +61,17 @@ class RecordWork:
         if own is not parameters:
             self.work.manifest.restore(self.work.model, own)
         sampling = self.entropy.stream("sampling", round_, client)
-        return self.plan.grid.clamp(self._sampled_sum(client, within, sampling))
+        return self.plan.grid.clamp(self._sampled_sum(round_, client, within, sampling))
 
-    def _sampled_sum(self, client: int, within: Coordinates, sampling: Keystream) -> NDArray[np.int64]:
+    def _sampled_sum(
+        self, round_: int, client: int, within: Coordinates, sampling: Keystream
+    ) -> NDArray[np.int64]:
         """The integer sum of the clipped gradients of a Poisson sample of one client's records."""
         shard = self.work.dataset.shards[client - 1]
         sampled = shard[dp.poisson_sample(shard.size, self.plan.noise.sampling_rate, sampling.words)]
         total = np.zeros(self.plan.noise.dimension, dtype=np.int64)
         for rows in self.gradients.clipped(self.work.train, sampled, within):
-            total += self.plan.grid.quantise(rows)
+            total += self._rotation.quantise(self.plan.grid, rows, round_)
         return total
 
     def read(self, noisy: Noisy, survivors: int) -> NDArray[np.float64]:

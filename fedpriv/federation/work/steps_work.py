@@ -38,7 +38,8 @@ class StepsWork(RecordWork):
         here = own.astype(np.float64)
         for step in range(1, steps + 1):
             self.work.manifest.restore(self.work.model, here.astype(np.float32))
-            one = self._sampled_sum(client, within, self.entropy.stream("sampling", round_, client, step))
+            sampling = self.entropy.stream("sampling", round_, client, step)
+            one = self._sampled_sum(round_, client, within, sampling)
             bound = grid.client_bound // steps  # so that the sum of all steps stays within the grid's bound
             one = np.clip(one, -bound, bound)
             words = self.entropy.stream("noise", round_, client, step).words

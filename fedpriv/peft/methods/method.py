@@ -62,6 +62,7 @@ class Method(ABC):
         drawable: whether a part of what would travel may be drawn anew in each round.
         projected: whether what travels is not coordinates but slopes along public directions of the round
             (``Directions``), as many as :meth:`width` says.
+        personal: whether clients keep a part of the model to themselves (:meth:`keeps`).
     """
 
     name: ClassVar[str]
@@ -72,6 +73,7 @@ class Method(ABC):
     steady: ClassVar[bool] = True
     drawable: ClassVar[bool] = True
     projected: ClassVar[bool] = False
+    personal: ClassVar[bool] = False
 
     @abstractmethod
     def add(self, model: nn.Module, spec: PeftSpec, place: Place) -> nn.Module:
@@ -104,6 +106,14 @@ class Method(ABC):
         """Which coordinates of the model a client has, bool, shape (manifest.size,); ``None``: all.
 
         It trains the model in which the others are zero.  ``client`` counts from 1.
+        """
+        return None
+
+    def keeps(self, manifest: Manifest, spec: PeftSpec) -> NDArray[np.bool_] | None:
+        """Which coordinates of the model each client keeps to itself, round after round, bool, shape
+        (manifest.size,), whole parameters; ``None``: none.
+
+        They never travel: in the server's model they stay at their start.
         """
         return None
 

@@ -1,5 +1,4 @@
-"""The methods by name, and names of others that are known: those that no secure sum can carry, and those
-that are not here yet."""
+"""The methods by name, and names of others that are known: those that no secure sum can carry."""
 
 from __future__ import annotations
 
@@ -9,6 +8,7 @@ from fedpriv.errors import UsageError
 from fedpriv.peft.methods.adapter import Adapter
 from fedpriv.peft.methods.deep_prompt import DeepPrompt
 from fedpriv.peft.methods.fed_k_seed import FedKSeed
+from fedpriv.peft.methods.fed_sa_lora import FedSaLora
 from fedpriv.peft.methods.fed_sb import FedSb
 from fedpriv.peft.methods.fed_svd import FedSvd
 from fedpriv.peft.methods.flasc import Flasc
@@ -27,6 +27,7 @@ MethodName = Literal[
     "fedsvd",
     "hetlora",
     "flasc",
+    "fedsa-lora",
     "fed-sb",
     "adapter",
     "ia3",
@@ -49,6 +50,7 @@ METHODS: Final[dict[str, Method]] = {
         FedSvd(),
         HetLora(),
         Flasc(),
+        FedSaLora(),
         FedSb(),
         Adapter(),
         Ia3(),
@@ -76,11 +78,6 @@ NEVER_EXACT: Final = {
 }
 """Methods that cannot be exact under a secure sum: why, and the nearest that works."""
 
-NOT_YET: Final = {
-    "fedsa-lora": "ffa-lora",
-}
-"""Methods that are not in this version, and the nearest that is."""
-
 
 def method_called(name: str) -> Method:
     """The method of that name.
@@ -98,6 +95,4 @@ def method_called(name: str) -> Method:
         raise UsageError(
             f"{name} cannot be summed securely: {reason}", hint=f"the nearest that works is {nearest}"
         )
-    if name in NOT_YET:
-        raise UsageError(f"{name} is not in this version", hint=f"the nearest method is {NOT_YET[name]}")
     raise UsageError(f"{name!r} is not a PEFT method of fedpriv", hint=f"choose one of {', '.join(METHODS)}")

@@ -44,7 +44,20 @@ def test_help_answers_and_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["init", "plan", "run", "deploy", "audit", "report", "verify", "budget", "keys", "secagg", "ckks"],
+    [
+        "init",
+        "plan",
+        "run",
+        "deploy",
+        "join",
+        "audit",
+        "report",
+        "verify",
+        "budget",
+        "keys",
+        "secagg",
+        "ckks",
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     result = call(command, "--help")

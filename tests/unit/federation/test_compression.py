@@ -70,7 +70,8 @@ def test_bits_are_saved_before_coordinates(tmp_path: Path) -> None:
     usual = planned(tmp_path)
     plan = planned(tmp_path, compression__bytes=usual.bytes_per_client_round * 4 // 5)
     assert usual.grid.bits == 32
-    assert plan.grid.bits in (16, 20, 24)
+    assert plan.grid.bits < 25
+    assert not plan.rotated
     assert plan.coordinates == WIDTH
     assert plan.epsilon_pld <= usual.epsilon_pld * 1.002
     assert planned(tmp_path, compression__bytes=10**9).coordinates == WIDTH

@@ -112,3 +112,8 @@ class Simulation(Table):
         description="measure how far the mean of the clients' products B A is from the product of the means, "
         "from their updates without noise, which no real server sees",
     )
+    measure_personal: bool = Field(
+        default=False,
+        description="judge each client's own model, with the part that the client keeps to itself, on "
+        "held-out records that stand for its own; no real server has it",
+    )

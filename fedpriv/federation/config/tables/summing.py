@@ -86,7 +86,8 @@ class Ckks(Table):
 
 
 class Compression(Table):
-    """``[compression]``: fewer coordinates in a round, drawn from run.seed; ``share`` or ``bytes``."""
+    """``[compression]``: fewer coordinates in a round, drawn from run.seed (``share``, or as many as fit into
+    ``bytes``), and fewer bits, where a random rotation spreads what a sum must hold."""
 
     share: float | None = Field(
         default=None,
@@ -99,4 +100,9 @@ class Compression(Table):
         ge=1,
         description="bytes that a client may send in a round; the plan chooses the narrowest modulus that "
         "costs next to no privacy, and then the share",
+    )
+    rotate: bool | None = Field(
+        default=None,
+        description="turn what is summed by a public random rotation, new in each round, so that sums take "
+        "fewer bits; default: under bytes where more coordinates travel for it, else not",
     )
