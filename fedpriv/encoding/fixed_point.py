@@ -121,7 +121,7 @@ class FixedPoint:
         >>> FixedPoint.plan(bits=32, clients=8, clip=0.5, expected_contributions=512, noise_multiplier=1.0,
         ...                 share_excess=1.5, dimension=75_000).sensitivity
         1048576
-        >>> FixedPoint.plan(bits=28, clients=8, clip=0.5, expected_contributions=512, noise_multiplier=1.0,
+        >>> FixedPoint.plan(bits=27, clients=8, clip=0.5, expected_contributions=512, noise_multiplier=1.0,
         ...                 share_excess=1.5, dimension=75_000, rotated=75_000).sensitivity
         1048576
         """
