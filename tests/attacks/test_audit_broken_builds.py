@@ -87,7 +87,9 @@ class Unclipped(RecordGradients):
 class UnclippedWork(RecordWork):
     """Neither does the grid bound a row's norm: the second wall is gone as well as the first."""
 
-    def _sampled_sum(self, client: int, within: Coordinates, sampling: Keystream) -> NDArray[np.int64]:
+    def _sampled_sum(
+        self, round_: int, client: int, within: Coordinates, sampling: Keystream
+    ) -> NDArray[np.int64]:
         rows = self._rows(client, within, sampling)
         return np.rint(np.ldexp(rows.sum(axis=0), self.plan.grid.scale_log2)).astype(np.int64)
 
@@ -102,7 +104,9 @@ class UnclippedWork(RecordWork):
 class AveragedWork(UnclippedWork):
     """The mean of a batch is clipped, once, and then counted as often as the batch has records."""
 
-    def _sampled_sum(self, client: int, within: Coordinates, sampling: Keystream) -> NDArray[np.int64]:
+    def _sampled_sum(
+        self, round_: int, client: int, within: Coordinates, sampling: Keystream
+    ) -> NDArray[np.int64]:
         rows = self._rows(client, within, sampling)
         if not len(rows):
             return np.zeros(self.plan.noise.dimension, dtype=np.int64)

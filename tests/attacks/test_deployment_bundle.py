@@ -134,8 +134,9 @@ def test_a_coarser_grid_is_priced_by_the_node(folder: Path, coarser: int) -> Non
         one,
         grid,
         noise,
+        rotated=stated["rotated"],
         of=subject.parameters,
-        priced=lambda *_: Costs.from_dict(stated),
+        costs=lambda *_: Costs.from_dict(stated),
     )
     (bundle(folder) / PLAN).write_text(json.dumps(plan.to_dict()))
     if coarser == 1:
