@@ -5,10 +5,9 @@ It is a look at private parts that no ε covers, as the records of which they ar
 
 from __future__ import annotations
 
-import math
 import shutil
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from fedpriv import peft
 from fedpriv.errors import DataError
+from fedpriv.federation.subgroups import held_out_of_clients
 from fedpriv.federation.work.kept import Kept
 from fedpriv.federation.workplace import DataSet, Workplace
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from fedpriv.training import Judgement
 
 __all__ = ["check_personal", "own_folder", "personal", "weights", "write_own_adapters"]
-
-_MOST = 700.0  # beyond it exp overflows
 
 
 def check_personal(work: Workplace) -> None:
@@ -107,29 +105,23 @@ def weights(dataset: DataSet, column: str | None) -> Mapping[int, NDArray[np.flo
     expected on fresh records of the client where clients differ in their labels alone.  Labels of which no
     record is held out are left out of p, and clients for which no record counts altogether.
     """
-    of_client = _by_label(dataset) if column is None else _by_value(dataset, column)
-    each = {client: of_client(shard) for client, shard in enumerate(dataset.shards, start=1)}
+    each = _by_label(dataset) if column is None else _by_value(dataset, column)
     return {client: own / own.sum() for client, own in each.items() if own.any()}
 
 
-_OfShard = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+def _by_value(dataset: DataSet, column: str) -> dict[int, NDArray[np.float64]]:
+    every = np.arange(len(dataset.test.labels))
+    return {
+        client: np.isin(every, places).astype(np.float64)
+        for client, places in held_out_of_clients(dataset, column).items()
+    }
 
 
-def _by_value(dataset: DataSet, column: str) -> _OfShard:
-    held_out, train = np.array(dataset.test.column(column)), np.array(dataset.train.column(column))
-    return lambda shard: np.isin(held_out, train[shard]).astype(np.float64)
-
-
-def _by_label(dataset: DataSet) -> _OfShard:
+def _by_label(dataset: DataSet) -> dict[int, NDArray[np.float64]]:
     held_out, train = dataset.test.labels, dataset.train.labels
     count = np.bincount(held_out)
-
-    def of_client(shard: NDArray[np.int64]) -> NDArray[np.float64]:
-        own = np.bincount(train[shard], minlength=len(count))
-        each: NDArray[np.float64] = own[held_out] / count[held_out]
-        return each
-
-    return of_client
+    own = (np.bincount(train[shard], minlength=len(count)) for shard in dataset.shards)
+    return {client: of[held_out] / count[held_out] for client, of in enumerate(own, start=1)}
 
 
 def _column(work: Workplace) -> str | None:
@@ -139,8 +131,10 @@ def _column(work: Workplace) -> str | None:
 
 def _figures(judged: Judgement, of: NDArray[np.float64]) -> dict[str, float]:
     """Accuracy, and of a language model perplexity, where each record has a weight."""
+    from fedpriv.training import perplexity_of
+
     guesses = float(of @ judged.guesses)
     found = {"accuracy": float(of @ judged.right) / guesses}
     if not judged.classes:
-        found["perplexity"] = math.exp(min(float(of @ judged.losses) / guesses, _MOST))
+        found["perplexity"] = perplexity_of(float(of @ judged.losses) / guesses)
     return found

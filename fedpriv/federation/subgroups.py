@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from fedpriv.federation.workplace import DataSet
 if TYPE_CHECKING:
     from fedpriv.training import Judgement
 
-__all__ = ["LARGEST", "by_client", "by_value", "subgroups"]
+__all__ = ["LARGEST", "by_client", "by_value", "held_out_of_clients", "subgroups"]
 
 LARGEST: Final = 30
 """Groups that have figures of their own; the records of all others are one part."""
@@ -70,15 +70,22 @@ def by_client(judged: Judgement, dataset: DataSet, partition: str | None) -> lis
     """
     if partition is None or partition not in dataset.test.columns:
         return []
-    values = dataset.train.column(partition)
-    owner: Mapping[str, int] = {
+    members = held_out_of_clients(dataset, partition)
+    return [{"client": client, **_figures(judged, places)} for client, places in members.items()]
+
+
+def held_out_of_clients(dataset: DataSet, column: str) -> dict[int, list[int]]:
+    """The places of the held-out records whose value in ``column`` a client's training records have, by
+    client, in their order; without those that have none."""
+    values = dataset.train.column(column)
+    owner = {
         values[int(place)]: client for client, shard in enumerate(dataset.shards, start=1) for place in shard
     }
     members: dict[int, list[int]] = {}
-    for place, value in enumerate(dataset.test.column(partition)):
+    for place, value in enumerate(dataset.test.column(column)):
         if value in owner:
             members.setdefault(owner[value], []).append(place)
-    return [{"client": client, **_figures(judged, members[client])} for client in sorted(members)]
+    return dict(sorted(members.items()))
 
 
 def _figures(judged: Judgement, places: list[int]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fedpriv.training.frozen import FrozenWeights
 from fedpriv.training.image_classification import ImageClassification
 from fedpriv.training.image_classifier import load_image_classifier
 from fedpriv.training.local import LOCAL_OPTIMIZERS, LocalTraining
-from fedpriv.training.metrics import Judgement, Metrics, majority
+from fedpriv.training.metrics import Judgement, Metrics, majority, perplexity_of
 from fedpriv.training.model_place import locate
 from fedpriv.training.new_head import POOLINGS
 from fedpriv.training.pixels import EncodedImages, Pixels
@@ -60,5 +60,6 @@ __all__ = [
     "load_language_model",
     "locate",
     "majority",
+    "perplexity_of",
     "prompts_of",
 ]

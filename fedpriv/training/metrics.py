@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import DataError
 
-__all__ = ["Judgement", "Metrics", "majority"]
+__all__ = ["Judgement", "Metrics", "majority", "perplexity_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,17 @@ class Judgement:
             float(right[of_class].mean()) if (of_class := labels == k).any() else None
             for k in range(self.classes)
         )
-        perplexity = None if self.classes else math.exp(min(loss, _MOST))
+        perplexity = None if self.classes else perplexity_of(loss)
         return Metrics(float(right.sum() / guesses), loss, len(rows), recall, perplexity)
 
 
-_MOST = 700.0  # beyond it exp overflows; a model that is so wrong has no perplexity to speak of
+def perplexity_of(loss: float) -> float:
+    """The perplexity of a language model with a mean loss in nats: its exponential.
+
+    >>> perplexity_of(0.0)
+    1.0
+    """
+    return math.exp(min(loss, 700.0))  # beyond it exp overflows, and the model is wrong beyond comparing
 
 
 def majority(labels: NDArray[np.int64]) -> float:

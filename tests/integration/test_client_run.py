@@ -10,26 +10,16 @@ import numpy as np
 import pytest
 from parties.client_run import client_config
 from parties.small_run import small_config
+from parties.stopping import StopAfter, StoppedError
 
 from fedpriv import dp
 from fedpriv.errors import BudgetExceeded
-from fedpriv.federation.observer import RoundRecord, Silent
 from fedpriv.federation.run import run
 from fedpriv.report import verify, write
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-
-
-class PowerFailureError(Exception):
-    pass
-
-
-class Stop(Silent):
-    def round_finished(self, record: RoundRecord) -> None:
-        if record.round == 2:
-            raise PowerFailureError
 
 
 @pytest.mark.slow
@@ -70,8 +60,8 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path: Path) -> No
     whole = client_config(tmp_path, budget__ledger="a.sqlite", **changes)
     run(whole, tmp_path / "whole")
     broken = client_config(tmp_path, budget__ledger="b.sqlite", **changes)
-    with pytest.raises(PowerFailureError):
-        run(broken, tmp_path / "broken", observer=Stop())
+    with pytest.raises(StoppedError):
+        run(broken, tmp_path / "broken", observer=StopAfter(2))
     run(broken, tmp_path / "broken", resume=True)
     kept = ("round", "clip", "aggregate_digest", "survivors", "epsilon_rdp")
     found = [
@@ -137,8 +127,8 @@ def test_a_matrix_mechanism_runs_is_interrupted_and_verifies(tmp_path: Path) -> 
         privacy__bands=3,
         simulation__dropout=1.0,
     )
-    with pytest.raises(PowerFailureError):
-        run(config, tmp_path / "run", observer=Stop())
+    with pytest.raises(StoppedError):
+        run(config, tmp_path / "run", observer=StopAfter(2))
     result = run(config, tmp_path / "run", resume=True)
     write(result.run_dir)
     checked = verify(result.run_dir)

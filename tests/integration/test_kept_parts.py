@@ -15,13 +15,13 @@ import pytest
 import torch
 import transformers
 from numpy.typing import NDArray
+from parties.stopping import StopAfter, StoppedError
 from parties.tiny_run import tiny_config
 
 from fedpriv.entropy import Entropy
 from fedpriv.federation.auditing.audit import audit_run
 from fedpriv.federation.checkpoint import CHECKPOINT, Checkpoint
 from fedpriv.federation.config import Config
-from fedpriv.federation.observer import Silent
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.run import run
@@ -229,16 +229,6 @@ def test_a_round_that_is_run_again_after_a_crash_gives_the_same_vector(
     assert not np.array_equal(later.contribution(2, 1, work.start), sent[1])
 
 
-class StoppedError(Exception):
-    """A run is killed."""
-
-
-class StopAfter(Silent):
-    def round_finished(self, record: Any) -> None:
-        if record.round == 2:
-            raise StoppedError
-
-
 def files_of(run_dir: Path) -> dict[str, bytes]:
     """All that clients have at the end but the place of the run in its ledger."""
     return {
@@ -257,7 +247,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end_to_the_bit(tmp_path: Pat
         )
         if name == "stopped":
             with pytest.raises(StoppedError):
-                run(config, tmp_path / name, observer=StopAfter())
+                run(config, tmp_path / name, observer=StopAfter(2))
             run(config, tmp_path / name, resume=True)
         else:
             run(config, tmp_path / name)

@@ -11,18 +11,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from parties.broken_builds import WithoutNoise
-from parties.tiny_run import tiny_config
+from parties.stopping import StopAfter, StoppedError
+from parties.tiny_run import runner, tiny_config
 from reference import encoding as reference
 
 from fedpriv import dp
-from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.federation.checkpoint import CHECKPOINT, Checkpoint
-from fedpriv.federation.observer import Silent
 from fedpriv.federation.outcome import RoundOutcome
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.run import run
 from fedpriv.federation.work.client_work import ClientWork
 from fedpriv.federation.work.coordinates import RoundCoordinates
@@ -73,17 +71,6 @@ def some_model(work: Workplace) -> NDArray[np.float32]:
     return work.start + 0.3 * drawn.astype(np.float32)
 
 
-def runner(work: Workplace, plan: Plan, build: type[RoundRunner] = RoundRunner) -> RoundRunner:
-    return build(
-        work=work,
-        plan=plan,
-        entropy=Entropy(SEED),
-        gradients=learner(work, plan),
-        run_id=bytes(16),
-        keys={party: SigningKey.from_seed(bytes([party]) * 32) for party in range(6)},
-    )
-
-
 @pytest.mark.parametrize("kind", ["record", "some coordinates"])
 def test_a_client_sends_the_sum_of_gradients_each_turned_and_then_rounded(folder: Path, kind: str) -> None:
     """A record at a time, by the whole matrix of the specification."""
@@ -116,7 +103,7 @@ def test_a_round_gives_the_gradient_that_it_gives_without_rotation(folder: Path,
     found = {}
     for rotate in (False, True):
         work, plan = made(folder, kind, rotate=rotate, secagg__remove_excess=False, secagg__bits=34)
-        rounds = runner(work, plan, WithoutNoise)
+        rounds = runner(work, plan, SEED, WithoutNoise)
         outcomes = [rounds.run(round_, some_model(work), {}) for round_ in (1, 2)]
         found[rotate] = [cast("RoundOutcome", outcome) for outcome in outcomes], plan
     plain, turned = found[False][0], found[True][0]
@@ -156,23 +143,13 @@ def test_the_same_seed_gives_the_same_run_masked_plain_or_encrypted(folder: Path
 def test_what_the_server_adds_is_turned_back_with_the_sum(folder: Path) -> None:
     """Under ``central`` and with nobody sampled, the gradient is the noise, as long as it was drawn."""
     work, plan = made(folder, "record", trust="central", privacy__expected_batch=1e-6)
-    outcome = runner(work, plan).run(1, some_model(work), {})
+    outcome = runner(work, plan, SEED).run(1, some_model(work), {})
     assert isinstance(outcome, RoundOutcome)
     words = Entropy(SEED).stream("server-noise", 1).words
     noise = dp.skellam(plan.noise.server_variance, plan.coordinates, words)
     matrix = reference.round_rotation(11, 1, plan.coordinates)
     expected = matrix.T @ noise * 2.0**-plan.grid.scale_log2 / plan.expected_batch
     assert np.allclose(outcome.gradient, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
-
-
-class StoppedError(Exception):
-    pass
-
-
-class StopAfterOne(Silent):
-    def round_finished(self, record: Any) -> None:
-        if record.round == 1:
-            raise StoppedError
 
 
 @pytest.mark.parametrize("kind", ["some coordinates", "moving clip"])
@@ -183,7 +160,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end_to_the_bit(folder: Path,
         work, _ = made(folder, kind, run__rounds=3, budget__ledger=f"{place.name}.sqlite")
         if name == "stopped":
             with pytest.raises(StoppedError):
-                run(work.config, place, observer=StopAfterOne())
+                run(work.config, place, observer=StopAfter(1))
             run(work.config, place, resume=True)
         else:
             run(work.config, place)

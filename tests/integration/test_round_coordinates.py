@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from parties.tiny_run import tiny_config
+from parties.stopping import StopAfter, StoppedError
+from parties.tiny_run import runner, tiny_config
 
 from fedpriv import dp
-from fedpriv.crypto import SigningKey
 from fedpriv.entropy import Entropy
 from fedpriv.federation.checkpoint import CHECKPOINT, Checkpoint
 from fedpriv.federation.outcome import RoundOutcome
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
-from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.run import run
 from fedpriv.federation.server_step import ServerStep
 from fedpriv.federation.work.coordinates import RoundCoordinates
@@ -153,7 +152,7 @@ def test_two_rounds_by_hand_end_where_the_run_ends(made: Made, kind: str, tmp_pa
     result = run(config, tmp_path / "run")
     work, plan = made(**KINDS[kind])
     server, spec = config.server, work.spec
-    hands = runner(work, plan)
+    hands = runner(work, plan, SEED)
     model = work.start.astype(np.float64)
     first, second = np.zeros(model.size), np.zeros(model.size)
     counts = np.zeros(model.size, dtype=int)
@@ -180,17 +179,6 @@ def test_two_rounds_by_hand_end_where_the_run_ends(made: Made, kind: str, tmp_pa
         assert (counts[names] == 1).all()
 
 
-def runner(work: Workplace, plan: Plan) -> RoundRunner:
-    return RoundRunner(
-        work=work,
-        plan=plan,
-        entropy=Entropy(SEED),
-        gradients=learner(work, plan),
-        run_id=bytes(16),
-        keys={client: SigningKey.from_seed(bytes([client]) * 32) for client in range(1, 6)},
-    )
-
-
 def products(work: Workplace, model: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
     """B A of each layer, and the head."""
     manifest = work.manifest
@@ -211,7 +199,7 @@ def without_noise(work: Workplace, plan: Plan, optimizer: str, *, turns: bool) -
     work = replace(work, config=work.config.model_copy(update={"server": server}))
     step, local = (
         ServerStep(work, RoundCoordinates.of(work, plan), work.optimizer()),
-        runner(work, plan).local,
+        runner(work, plan, SEED).local,
     )
     model = work.start
     for round_ in range(1, 5):
@@ -237,24 +225,6 @@ def test_fedsvd_under_sgd_is_ffa_lora_from_an_orthonormal_start_and_under_adam_i
         apart = max(float(np.abs(turned[name] - still[name]).max()) for name in turned)
         largest = max(float(np.abs(value).max()) for value in still.values())
         assert (apart < 1e-4 * largest) == (optimizer == "sgd"), (optimizer, apart, largest)
-
-
-class StoppedError(Exception):
-    """A run is killed."""
-
-
-class StopAfter:
-    """Ends a run after a round."""
-
-    def __init__(self, round_: int) -> None:
-        self.round = round_
-
-    def started(self, plan: Any, resumed_from: int) -> None: ...
-    def round_lost(self, round_: int, reason: str) -> None: ...
-    def finished(self, result: Any) -> None: ...
-    def round_finished(self, record: Any) -> None:
-        if record.round == self.round:
-            raise StoppedError
 
 
 @pytest.mark.slow
@@ -294,7 +264,7 @@ def test_a_whole_update_moves_the_rounds_coordinates_alone(tmp_path: Path, kind:
     )
     work = prepare(config)
     plan = make_plan(config, work)
-    hands = runner(work, plan)
+    hands = runner(work, plan, SEED)
     server, model = ServerStep(work, RoundCoordinates.of(work, plan), work.optimizer()), some_model(work)
     coordinates = RoundCoordinates.of(work, plan)
     for round_ in (1, 2):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from parties.small_run import small_config
+from parties.stopping import StopAfter, StoppedError
 
 from fedpriv.errors import BudgetExceeded, IntegrityError, UsageError
 from fedpriv.federation.run import run
@@ -85,7 +86,7 @@ def test_every_trust_model_runs_reports_and_verifies(tmp_path: Path, trust: str)
     assert result.dropouts == 4
     write(result.run_dir)
     checked = verify(result.run_dir)
-    assert checked.ok, [check for check in checked.checks if not check.ok]
+    assert checked.ok, checked.failures
 
 
 @pytest.mark.slow
@@ -108,27 +109,14 @@ def test_a_run_that_lost_its_ledger_to_an_older_copy_does_not_resume(tmp_path: P
     ledger = tmp_path / "ledger.sqlite"
     older = tmp_path / "older.sqlite"
 
-    class PowerFailureError(Exception):
-        pass
-
-    class Stop:
+    class CopiedFirst(StopAfter):
         def started(self, plan: Any, resumed_from: int) -> None:
             with open_ledger(ledger):
                 pass
             shutil.copy(ledger, older)
 
-        def round_finished(self, record: Any) -> None:
-            if record.round == 2:
-                raise PowerFailureError
-
-        def round_lost(self, round_: int, reason: str) -> None:
-            pass
-
-        def finished(self, result: Any) -> None:
-            pass
-
-    with pytest.raises(PowerFailureError):
-        run(config, folder, observer=Stop())
+    with pytest.raises(StoppedError):
+        run(config, folder, observer=CopiedFirst(2))
     with pytest.raises(UsageError, match="holds a run already"):
         run(config, folder)
     with pytest.raises(UsageError, match="not the one"):

@@ -9,7 +9,13 @@ import torch
 import transformers
 from parties.small_run import small_config
 
+from fedpriv.crypto import SigningKey
+from fedpriv.entropy import Entropy
 from fedpriv.federation.config import Config
+from fedpriv.federation.planning.plan import Plan
+from fedpriv.federation.round import RoundRunner
+from fedpriv.federation.work.local_work import learner
+from fedpriv.federation.workplace import Workplace
 
 WORDS = ("a", "fine", "poor", "warm", "dull", "film", "number", *(str(digit) for digit in range(10)))
 
@@ -47,3 +53,15 @@ def tiny_config(folder: Path, method: str, **changes: Any) -> Config:
         "privacy__noise_multiplier": 3.0,  # saves the search for it
     }
     return small_config(folder, **{**given, **changes})
+
+
+def runner(work: Workplace, plan: Plan, seed: int, build: type[RoundRunner] = RoundRunner) -> RoundRunner:
+    """The rounds of a plan for five clients with keys of their own."""
+    return build(
+        work=work,
+        plan=plan,
+        entropy=Entropy(seed),
+        gradients=learner(work, plan),
+        run_id=bytes(16),
+        keys={party: SigningKey.from_seed(bytes([party]) * 32) for party in range(6)},
+    )
