@@ -19,6 +19,7 @@ from fedpriv.federation.planning.plan import Plan
 from fedpriv.federation.workplace import Workplace, prepare
 
 if TYPE_CHECKING:
+    from fedpriv.federation.cohort import Cohort
     from fedpriv.federation.round import _Parties
 
 pytestmark = pytest.mark.slow
@@ -30,8 +31,8 @@ SEED = 3
 class WithoutMasks(WatchedRounds):
     """A broken build: the clients expand their masks, and add none."""
 
-    def _parties(self, round_: int, members: tuple[int, ...]) -> _Parties:
-        made = WatchedRounds._parties(self, round_, members)
+    def _parties(self, round_: int, cohort: Cohort) -> _Parties:
+        made = WatchedRounds._parties(self, round_, cohort)
         for party in made.clients.values():
             client: Any = getattr(party.client, "client", party.client)
             client._add_masks = lambda target, masks, start=0: None

@@ -14,6 +14,7 @@ from parties.small_run import RECORDS, small_config
 from fedpriv.audit import CAUTION
 from fedpriv.cli import main
 from fedpriv.federation.auditing import audit as auditing
+from fedpriv.federation.auditing.listening import listen
 from fedpriv.federation.run import run
 from fedpriv.report import verify, write
 
@@ -94,7 +95,7 @@ def test_a_build_without_noise_fails_the_audit_and_its_verification(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What is put in is the fault under test; everything around it is the command's own.
-    monkeypatch.setattr(auditing, "listen", partial(auditing.listen, build=WithoutNoise))
+    monkeypatch.setattr(auditing, "listen", partial(listen, build=WithoutNoise))
     result = call(str(run_dir), "--base", str(run_dir.parent), *SMALL)
     assert result.exit_code == 1, result.output
     assert "FAIL" in result.output

@@ -20,7 +20,7 @@ from fedpriv.errors import UsageError
 from fedpriv.federation.config import Config
 from fedpriv.federation.outcome import RoundOutcome
 from fedpriv.federation.planning.make import make_plan
-from fedpriv.federation.planning.plan import Plan
+from fedpriv.federation.planning.plan import Noisy, Plan
 from fedpriv.federation.round import RoundRunner
 from fedpriv.federation.work.client_work import ClientWork
 from fedpriv.federation.work.local_work import learner, local_work
@@ -136,12 +136,12 @@ def test_a_weight_beyond_the_cap_does_not_help_a_client(
 class Watching(ClientWork):
     """Notes the integers of every noisy sum."""
 
-    def read(self, noisy: NDArray[np.int64], survivors: int) -> NDArray[np.float64]:
+    def read(self, noisy: Noisy, survivors: int) -> NDArray[np.float64]:
         seen.append(noisy)
         return super().read(noisy, survivors)
 
 
-seen: list[NDArray[np.int64]] = []
+seen: list[Noisy] = []
 
 
 @pytest.mark.parametrize("trust", ["local", "distributed", "central"])

@@ -25,7 +25,7 @@ from fedpriv.errors import PeerFault
 from fedpriv.secagg import Client, SecAggParams, Vector
 from fedpriv.secagg.client_memory import Memory
 from fedpriv.secagg.masking import Inputs
-from fedpriv.secagg.messages import Message, UnmaskRequest
+from fedpriv.secagg.messages import Message, UnmaskReply, UnmaskRequest
 
 VECTORS = (Vector("update", 20, 2), Vector("weight", 5, 1))
 
@@ -211,6 +211,7 @@ class Obliging(Client):
 
     def _unmask(self, message: UnmaskRequest) -> tuple[Memory, Message]:
         memory, reply = super()._unmask(message)
+        assert isinstance(reply, UnmaskReply)
         if self._memory.round % 2 == 0:
             held = self._memory.held
             shares = tuple((owner, "key", held[owner].key) for owner, _, _ in reply.shares)
@@ -221,8 +222,8 @@ class Obliging(Client):
 class Unmasked(Client):
     """Sends its vectors as they are."""
 
-    def set_vectors(self, vectors: Inputs | NDArray[Any]) -> None:
-        super().set_vectors(vectors)
+    def set_vectors(self, vectors: Inputs | NDArray[Any], *, copy: bool = True) -> None:
+        super().set_vectors(vectors, copy=copy)
         self._add_masks = lambda target, masks, *, start=0: None
 
 

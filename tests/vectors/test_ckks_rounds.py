@@ -136,7 +136,8 @@ def test_every_request_and_every_holders_reply_of_a_round_is_the_published_one(
     server, holders = package.server(), {j: package.holder(j) for j in played[name].holders}
     for published in case["rounds"]:
         number, context = published["round"], bytes.fromhex(published["context"])
-        for party in (server, *holders.values()):
+        parties: tuple[Server | Holder, ...] = (server, *holders.values())
+        for party in parties:
             party.open_round(number, context)
         stages = [stage for stage in played[name].sent if stage[0] == number]
         for shown_stage, (_, stage, requests, replies) in zip(published["stages"], stages, strict=True):

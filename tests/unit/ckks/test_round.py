@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from parties.ckks import CONTEXT, STAGES, Parties, chunked, params, ring_of
 
-from fedpriv.ckks import Client, Holder, Server, messages
+from fedpriv.ckks import CkksParams, Client, Holder, Server, messages
 from fedpriv.errors import UsageError
 
 AUTHORITY = params("authority")
@@ -18,7 +18,7 @@ SHARED = params("shared-key", 4)
 
 
 @pytest.mark.parametrize("chosen", [AUTHORITY, THRESHOLD, SHARED], ids=lambda chosen: chosen.mode)
-def test_rounds_give_the_exact_sums(chosen: messages.CkksParams) -> None:
+def test_rounds_give_the_exact_sums(chosen: CkksParams) -> None:
     parties = Parties(chosen)
     for round_ in (3, 4, 9):
         if round_ > 3:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -144,7 +145,7 @@ def test_masked_and_plain_leave_the_same_integers() -> None:
 class _OtherShares(Client):
     """Shares other level secrets than it draws its noise from."""
 
-    def _deal(self, secrets: object, bundle: object, cohort: object) -> object:
+    def _deal(self, secrets: object, bundle: object, cohort: object) -> Any:
         return super()._deal(msgspec.structs.replace(secrets, level=b"x" * 32), bundle, cohort)  # type: ignore[arg-type,type-var]
 
 

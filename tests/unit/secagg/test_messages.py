@@ -214,7 +214,7 @@ def test_the_largest_messages_stay_within_the_limit(params: SecAggParams) -> Non
     session, everyone = b"\xff" * 32, b"\xff" * params.set_bytes
     members = range(params.clients - params.degree, params.clients + 1)
     path = () if params.complete else (bytes(32 * path_length(params.clients)),) * len(members)
-    bundles = [Bundle(member, *[session] * 4, bytes(64)) for member in members]
+    bundles = [Bundle(member, session, session, session, session, bytes(64)) for member in members]
     view = View(everyone, tuple(bundles), path)
     sealed = tuple((member, bytes(SEALED_BYTES)) for member in members)
     signatures = tuple((member, bytes(64)) for member in members)

@@ -141,4 +141,4 @@ def test_fill_leaves_opacus_its_gradients():
     engine = PerRecordGradients(model, losses)
     engine.fill(batch)
     for name, rows in engine.rows(batch).items():
-        assert torch.equal(engine.parameters()[name].grad_sample, rows)
+        assert torch.equal(engine.parameters()[name].grad_sample, rows)  # type: ignore[attr-defined]

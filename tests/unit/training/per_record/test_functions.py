@@ -52,7 +52,7 @@ class SpectrallyNormal(nn.Module):
         super().__init__()
         self.inner = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)).eval()
 
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> SpectrallyNormal:
         self.training = mode
         return self
 
