@@ -46,14 +46,21 @@ def plan(ctx: click.Context, config: Path, overrides: tuple[str, ...], as_json: 
     except BudgetExceeded as error:
         problems.append(f"{error} {error.hint}")
     if as_json:
-        frontier = [point.to_dict() for point in made.frontier()]
-        whose = work.dataset.recognised.to_dict()
-        missing = {"rounds_expected_lost": absences.lost_rounds()}
         print_json(
-            {**made.to_dict(), **missing, "data_set": whose, "frontier": frontier, "problems": problems}
+            {
+                **made.to_dict(),
+                "kept_by_clients": work.kept_by_clients,
+                "rounds_expected_lost": absences.lost_rounds(),
+                "data_set": work.dataset.recognised.to_dict(),
+                "frontier": [point.to_dict() for point in made.frontier()],
+                "problems": problems,
+            }
         )
     else:
-        print_pairs([*made.lines(), *simulated_lines(work.dataset, absences), *dataset_lines(work.dataset)])
+        stays = work.kept_by_clients
+        kept = [] if stays is None else [("not sent", f"{stays:,} parameters stay with each client")]
+        simulated = simulated_lines(work.dataset, absences)
+        print_pairs([*made.lines(), *kept, *simulated, *dataset_lines(work.dataset)])
         print_frontier(made)
         for problem in problems:
             click.echo(f"problem: {problem}", err=True)

@@ -50,17 +50,11 @@ def run_facts(work: Workplace, plan: Plan, *, engine: str) -> dict[str, Any]:
             **{key: getattr(config.peft, key) for key in ("rank", "alpha") if key in work.spec.kind.options},
             "parameters": work.manifest.size,
             "manifest_digest": work.manifest.digest(),
-            **_kept(work),
+            **({} if work.kept_by_clients is None else {"kept_by_clients": work.kept_by_clients}),
         },
         "versions": {name: metadata.version(name) for name in (*_PACKAGES, *_encrypting(plan))},
         "insecure_seed": config.privacy.insecure_seed,
     }
-
-
-def _kept(work: Workplace) -> dict[str, int]:
-    """How many of the parameters each client keeps to itself, where it does."""
-    kept = work.spec.kind.keeps(work.manifest, work.spec)
-    return {} if kept is None else {"kept_by_clients": int(kept.sum())}
 
 
 def _encrypting(plan: Plan) -> tuple[str, ...]:

@@ -110,6 +110,12 @@ class Workplace:
         """The model, its trained parameters attached."""
         return self.task.model
 
+    @property
+    def kept_by_clients(self) -> int | None:
+        """How many of the trained parameters each client keeps to itself; None where it keeps none."""
+        kept = self.spec.kind.keeps(self.manifest, self.spec)
+        return None if kept is None else int(kept.sum())
+
     def save_prefixes(self) -> None:
         """Leave the hidden states that were computed to later processes, where they have a folder."""
         for prefix in self.task.prefixes.values():

@@ -91,6 +91,7 @@ def _identity(rundir: RunDirectory) -> dict[str, Any]:
             "alpha": run["peft"].get("alpha"),
             "parameters": run["peft"].get("parameters"),
             "manifest_digest": str(run["peft"].get("manifest_digest", "")),
+            **{key: run["peft"][key] for key in ("kept_by_clients",) if key in run["peft"]},
         },
         "adapter_digest": rundir.result["adapter_digest"] if rundir.result else None,
         "versions": {str(k): str(v) for k, v in run["versions"].items()},
@@ -173,6 +174,7 @@ def _mechanism(rundir: RunDirectory) -> dict[str, Any]:
         "rounds": plan["rounds"],
         "local_steps": int(plan.get("local_steps", 1) or 0),
         **_local_work(plan),
+        **_sent(plan),
         "dimension": plan["dimension"],
         "bits": plan["bits"],
         "scale_log2": plan["scale_log2"],
@@ -200,6 +202,19 @@ def _local_work(plan: dict[str, Any]) -> dict[str, Any]:
             "quantile": float(adaptive["quantile"]),
             "learning_rate": float(adaptive["learning_rate"]),
             "bit_units": int(adaptive["bit_units"]),
+        }
+    return found
+
+
+def _sent(plan: dict[str, Any]) -> dict[str, Any]:
+    """Which coordinates a sum has, and how they are turned, where the plan says more than all and not."""
+    found: dict[str, Any] = {"rotated": True} if plan.get("rotated") else {}
+    if isinstance(sent := plan.get("compression"), dict):
+        bytes_ = None if sent["bytes"] is None else int(sent["bytes"])
+        found["compression"] = {
+            "coordinates": int(sent["coordinates"]),
+            "of": int(sent["of"]),
+            "bytes": bytes_,
         }
     return found
 

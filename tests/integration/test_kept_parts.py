@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from parties.stopping import StopAfter, StoppedError
 from parties.tiny_run import tiny_config
 
+from fedpriv.cli import main
 from fedpriv.entropy import Entropy
 from fedpriv.federation.auditing.audit import audit_run
 from fedpriv.federation.checkpoint import CHECKPOINT, Checkpoint
@@ -316,6 +318,8 @@ def test_the_servers_half_stays_zero_and_each_client_has_an_adapter_of_its_own(t
     assert any("what every client keeps" in access for access in report["accesses_not_accounted"])
     facts = json.loads((result.run_dir / "run.json").read_text())
     assert facts["peft"]["kept_by_clients"] == int(mask.sum())
+    assert report["identity"]["peft"]["kept_by_clients"] == int(mask.sum())
+    assert f"each client keeps {int(mask.sum())} to itself" in (result.run_dir / "report.html").read_text()
 
 
 @pytest.mark.slow
@@ -370,3 +374,14 @@ def test_on_real_news_clients_own_models_do_better_than_the_shared_parts(tmp_pat
     assert found["mean"] > found["shared_mean"] + 0.1
     better = [row for row in found["clients"] if row["accuracy"] > row["shared_accuracy"]]
     assert len(better) >= 6
+
+
+@pytest.mark.slow
+def test_the_plan_says_how_much_is_not_sent(tmp_path: Path) -> None:
+    config = own_config(tmp_path)
+    (tmp_path / "run.toml").write_text(config.to_toml())
+    kept = int(mask_of(prepare(config)).sum())
+    said = CliRunner().invoke(main, ["plan", str(tmp_path / "run.toml")])
+    assert f"{kept:,} parameters stay with each client" in " ".join(said.output.split())
+    told = CliRunner().invoke(main, ["plan", str(tmp_path / "run.toml"), "--json"])
+    assert json.loads(told.stdout)["kept_by_clients"] == kept

@@ -28,6 +28,7 @@ from fedpriv.federation.work.local_work import learner, local_work
 from fedpriv.federation.work.measured_work import MeasuredWork
 from fedpriv.federation.work.record_work import RECORD_SHARE
 from fedpriv.federation.workplace import Workplace, prepare
+from fedpriv.report import verify, write
 from fedpriv.training import RecordGradients
 
 pytestmark = pytest.mark.slow
@@ -196,3 +197,23 @@ def test_an_update_that_knows_the_signs_is_within_the_sensitivity_and_is_cut(fol
     total = local.contribution(1, 1, some_model(work))
     assert sum(int(value) ** 2 for value in total) <= plan.grid.sensitivity**2
     assert total[3] == np.abs(total).max() == plan.grid.client_bound < plan.grid.sensitivity
+
+
+def test_the_report_says_what_part_of_the_model_a_sum_has_and_that_it_is_turned(folder: Path) -> None:
+    for name, kind, rotate in (("turned", "some coordinates", True), ("as it is", "record", False)):
+        work, plan = made(folder, kind, rotate=rotate, run__rounds=1, budget__ledger=f"said-{name}.sqlite")
+        run_dir = run(work.config, folder / f"said-{name}").run_dir
+        write(run_dir)
+        assert verify(run_dir).ok
+        said = json.loads((run_dir / "report.json").read_text())["mechanism"]
+        page = (run_dir / "report.html").read_text()
+        assert said.get("rotated", False) is rotate
+        assert ("turned by a public random rotation" in page) is rotate
+        if name == "turned":
+            assert plan.compressed is not None
+            of = plan.compressed.of
+            assert said["compression"] == {"coordinates": plan.coordinates, "of": of, "bytes": None}
+            assert f"{plan.coordinates} of the method&#39;s {of} coordinates a round" in page
+        else:
+            assert "compression" not in said
+            assert "coordinates a round, drawn anew" not in page
