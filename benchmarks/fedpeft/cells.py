@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from settings import DATA, TUNING_SEED, methods, peft_methods, skewed, trials
+from settings import DATA, FIRST, TUNING_SEED, methods, peft_methods, skewed, trials
 
 SEEDS: Final = (1, 2, 3)
 EPSILONS: Final = (math.inf, 8.0, 3.0, 1.0)
@@ -18,7 +18,6 @@ TUNED_AT: Final = {False: math.inf, True: 3.0}
 """The epsilon that rates are tuned at: without and with privacy."""
 
 SLICED: Final = "ffa-lora"
-SLICED_DATA: Final = "bbc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def tuning(data: str, method: str, private: bool) -> list[Cell]:
     """The runs that a method's learning rate and clip are chosen by."""
     return [
         Cell("tuning", data, method, usual(data), TUNED_AT[private], TUNING_SEED, rate=rate, clip=clip)
-        for rate, clip in trials(method, private=private)
+        for rate, clip in trials(data, method, private=private)
     ]
 
 
@@ -72,12 +71,12 @@ def cells(data: tuple[str, ...] = tuple(DATA)) -> Iterator[Cell]:
             yield from tuning(name, method, private=True)
             yield from tuning(name, method, private=False)
         for seed in SEEDS:
-            for epsilon in (3.0, math.inf, 1.0, 8.0):
+            for epsilon in epsilons(name, seed):
                 for method in peft_methods(name):
                     yield Cell("grid", name, method, usual(name), epsilon, seed)
-            if usual(name) != OWN:
+            if usual(name) != OWN and whole(name, seed):
                 yield from (Cell("grid", name, method, OWN, 3.0, seed) for method in peft_methods(name))
-            if name == SLICED_DATA:
+            if name == FIRST:
                 yield from slices(name, seed)
     # Last, as one run of it takes as long as all others of a seed.
     for name in data:
@@ -85,7 +84,18 @@ def cells(data: tuple[str, ...] = tuple(DATA)) -> Iterator[Cell]:
             yield from tuning(name, "full", private=False)
             yield from tuning(name, "full", private=True)
             for seed in SEEDS:
-                yield from (Cell("grid", name, "full", SKEWED, epsilon, seed) for epsilon in EPSILONS)
+                for epsilon in epsilons(name, seed):
+                    yield Cell("grid", name, "full", SKEWED, epsilon, seed)
+
+
+def whole(data: str, seed: int) -> bool:
+    """Whether every epsilon and both partitions are run: of the first data set, and of the others once."""
+    return data == FIRST or seed == SEEDS[0]
+
+
+def epsilons(data: str, seed: int) -> tuple[float, ...]:
+    """Those that are run with a seed."""
+    return (3.0, math.inf, 1.0, 8.0) if whole(data, seed) else (3.0, math.inf)
 
 
 def slices(data: str, seed: int) -> Iterator[Cell]:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from cells import SEEDS, SLICED_DATA, slices
-from settings import DATA, methods, peft_methods
+from cells import SEEDS, slices
+from settings import DATA, FIRST, methods, peft_methods
 from summary import Mean
 from tuned import Results
 
@@ -38,7 +38,7 @@ def predictions(results: Results, grid: Grid) -> Iterator[Verdict]:
             if "full" in methods(data):
                 yield from _of_full(results, grid, data)
             yield _of_privacy(results, grid, data)
-            if data == SLICED_DATA:
+            if data == FIRST:
                 yield _of_aggregators(results, data)
             yield _of_bytes(results, grid, data)
 
