@@ -76,8 +76,8 @@ DATA: Final[dict[str, dict[str, Any]]] = {
     "play": {
         "title": "Hamlet by role, next tokens, SmolLM2-135M",
         "task": "causal-lm",
-        "run": {"rounds": 10},
-        "model": {"id": "smollm2", "max_length": 64},
+        "run": {"rounds": 8},
+        "model": {"id": "smollm2", "max_length": 48},
         "data": {"source": "roles.jsonl", "test": {"fraction": 0.2}},
         "privacy": {"delta": 1e-4, "expected_batch": 96.0, "records": 357},
         "own": {"method": "column", "column": "role"},
