@@ -110,15 +110,16 @@ class RoundRunner:
         parties = self._parties(round_, cohort)
         for holder in parties.authority.values():
             holder.open_round(round_, opened.context)
-        for party in parties.clients.values():
-            party.open_round(round_, opened.context)
+
+        def begin(place: int) -> None:
+            parties.clients[place].open_round(round_, opened.context)
 
         def upload(place: int) -> None:
             client, party = cohort.client_at(place), parties.clients[place]
             self.before_upload(round_, client)
             party.set_vectors(self._local_update(round_, client, parameters, party))
 
-        delivery = _Delivery(cohort, vanishing, upload)
+        delivery = _Delivery(cohort, vanishing, begin, upload)
         try:
             answering: dict[int, RoundClient] = {**parties.clients, **parties.authority}
             total = run_in_process(opened.server, answering, delivery)
@@ -173,16 +174,19 @@ class RoundRunner:
 class _Delivery:
     """Whether a client still answers at a stage, and which stage was the last to be asked for.
 
-    ``upload`` has the client at a place work, at the moment at which a node on a network would: one that is
-    not asked for its upload has not moved what it keeps.  ``refused`` collects the clients whose own budget
-    did not let their upload go.
+    ``begin`` has the client at a place begin the round, and ``upload`` has it work, at the moments at which a
+    node on a network would: one that no request reaches knows of no round, and one that is not asked for its
+    upload has not moved what it keeps.  ``refused`` collects the clients whose own budget did not let their
+    upload go.
     """
 
     cohort: Cohort
     vanishing: Mapping[int, str]
+    begin: Callable[[int], None]
     upload: Callable[[int], None]
     stage: str = ""
     refused: dict[int, str] = field(default_factory=dict)
+    _begun: set[int] = field(default_factory=set)
 
     def __call__(self, stage: str, place: int) -> bool:
         self.stage = stage
@@ -192,6 +196,9 @@ class _Delivery:
         last = self.vanishing.get(client)
         if client in self.refused or (last is not None and stages.index(stage) >= stages.index(last)):
             return False
+        if place not in self._begun:
+            self.begin(place)
+            self._begun.add(place)
         if stage == UPLOAD:
             try:
                 self.upload(place)

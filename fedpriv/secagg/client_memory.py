@@ -64,16 +64,12 @@ class Memory(msgspec.Struct, frozen=True):
 
     def next_round(self, round_: int, session: bytes) -> Memory:
         """The memory with which a round begins."""
-        follows = round_ == self.round + 1
-        earlier = self.earlier if self.earlier and self.earlier.round == self.round else None
-        if self.secrets:  # lost before the upload: others may have dealt ahead to this c
-            earlier = Earlier(self.round, self.cohort.hash if self.cohort else b"", self.secrets.cipher)
         fresh = Memory(
             sequence=self.sequence + 1,
             round=round_,
             session=session,
             state=ClientState.NEW,
-            earlier=earlier if follows else None,
+            earlier=self._earlier(round_ - 1),
         )
         if self.ahead is None or self.ahead.secrets.round != round_:
             return fresh
@@ -85,6 +81,19 @@ class Memory(msgspec.Struct, frozen=True):
             bundle=self.ahead.bundle,
             held=self.ahead.held,
         )
+
+    def _earlier(self, round_: int) -> Earlier | None:
+        """What the round after ``round_`` needs of it, wherever this client was lost.
+
+        Whoever made keys for a round may stand in its cohort, and others may have dealt ahead to that c.
+        """
+        if self.ahead and self.ahead.secrets.round == round_:  # no request of that round came through
+            return Earlier(round_, b"", self.ahead.secrets.cipher)
+        if self.round != round_:
+            return None
+        if self.secrets:  # lost before the upload
+            return Earlier(round_, self.cohort.hash if self.cohort else b"", self.secrets.cipher)
+        return self.earlier if self.earlier and self.earlier.round == round_ else None
 
     def without_this_round(self) -> Memory:
         """What is left once this round's question has been answered (SA-13)."""

@@ -196,7 +196,7 @@ def test_a_deployed_run_equals_one_in_this_process_to_the_bit(tmp_path: Path, ki
 def test_a_node_that_a_round_never_reached_helps_to_open_the_next_as_it_does_in_this_process(
     tmp_path: Path,
 ) -> None:
-    """Client 2 made keys for round 2, which begins with its upload; of round 3, 1 to 4 are left to open it."""
+    """Client 2 made keys for round 2, which begins with the upload; 1 to 4 are left to open round 3."""
     values = {
         "privacy__noise_multiplier": 3.0,
         "privacy__insecure_seed": 5,

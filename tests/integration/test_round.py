@@ -111,6 +111,15 @@ def test_a_client_that_vanished_is_back_in_the_next_round(runner: RoundRunner, s
             assert vanishing or outcome.survivors == (1, 2, 3, 4, 5)
 
 
+def test_a_client_that_no_request_of_a_round_reached_helps_to_open_the_next(runner: RoundRunner) -> None:
+    # Round 2 begins with the upload, so that client 2 never hears of it; of round 3 four shares are needed.
+    start = runner.work.manifest.flatten(runner.work.model)
+    for round_, vanishing in enumerate(({}, {2: "upload"}, {1: "unmask"}), start=1):
+        outcome = runner.run(round_, start, vanishing)
+        assert isinstance(outcome, RoundOutcome)
+    assert outcome.survivors == (1, 2, 3, 4, 5)
+
+
 def test_a_client_with_another_model_is_refused_by_the_others(runner: RoundRunner) -> None:
     start = runner.work.manifest.flatten(runner.work.model)
     told: dict[str, object] = {

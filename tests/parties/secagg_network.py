@@ -115,9 +115,12 @@ class Network:
         self.ready = dict.fromkeys(everyone, False)
         # A client begins only rounds above this one: that it is in, or that it was in when it forgot all.
         self.begun = dict.fromkeys(everyone, -1)
+        self.forgot = dict.fromkeys(everyone, -9)
         self.saved: dict[int, list[tuple[int, bytes]]] = {client: [] for client in everyone}
         self.saved_server: list[tuple[int, bytes]] = []
         self.round = 0
+        # U1 of the round before: to whom those that are early dealt.
+        self.before: set[int] = set()
         self.requests: list[tuple[int, bytes]] = []
         self.replies: list[tuple[int, bytes]] = []
         self.ahead: set[int] = set()
@@ -165,6 +168,7 @@ class Network:
                 self.server.open_round(number, CONTEXT, invite=invited, prepare=prepare)
             return
         self.server.open_round(number, CONTEXT, invite=invited, prepare=prepare)
+        self.before = self.members
         self._reset()
         self.round, self.prepare, self.early, self.ahead = number, prepare, early, set()
         if everyone - early:
@@ -378,7 +382,12 @@ class Network:
         self.outcomes["sum of all" if len(given) == self.params.clients else "sum of some"] += 1
 
     def _count(self, holder: int, message: UnmaskReply) -> None:
-        """Add to what was revealed, whether it arrives or not, and check that nobody can be unmasked."""
+        """Add to what was revealed, whether it arrives or not, and check that nobody can be unmasked.
+
+        And that whoever has keys in U1 of the round before, and forgot nothing, holds what was dealt to them.
+        """
+        if holder in self.before and self.forgot[holder] < self.round - 2:
+            assert self.early <= {owner for owner, _, _ in message.shares}
         for owner, kind, _ in message.shares:
             self.revealed.setdefault((self.round, owner), {}).setdefault(kind, set()).add(holder)
         for owner, _, _ in message.shares:
@@ -407,6 +416,7 @@ class Network:
         self.ready[client] = False
         self.saved[client] = []
         self.begun[client] = max(self.begun[client], self.round)
+        self.forgot[client] = self.round
 
     def roll_back(self, client: int, index: int) -> None:
         """Someone gives the client an older state than the last."""

@@ -230,7 +230,8 @@ class Client:
         require(number > self.number, "SA-6")
         followed = number == self.number + 1
         self.before = self.cohort if followed else None
-        self.old_c = self.keys.c if followed and self.keys else None
+        last = self.keys if followed else self.ahead
+        self.old_c = last.c if last and last.number == number - 1 else None
         self.keys = self.ahead if followed else None
         self.ahead = self.cohort = None
         self.number, self.x, self.session = number, x, self.setting.session(number, context)

@@ -37,6 +37,11 @@ PREPARED = (
     "ahead to it, and 2 is lost before it unmasks. In the third nobody joins, and 1 is lost before it "
     "uploads."
 )
+MISSED = (
+    "Three rounds of four clients, threshold three. The second is prepared in the first, begins with the "
+    "upload, and never reaches 2, which had made keys for it. In the third 2 joins, and opens what was dealt "
+    "ahead to those keys; 1 is lost before it unmasks, and without the shares of 2 there is no sum."
+)
 SPARSE = (
     "Nine clients on a graph of degree four, threshold three: 1 is lost before it advertises, 8 before it "
     "uploads."
@@ -71,6 +76,10 @@ def plays() -> dict[str, Play]:
         .round(4, {4: "upload"}, away=[5], prepare=True)
         .round(5, {2: "unmask"}, prepare=True)
         .round(6, {1: "upload"}, invite=[]),
+        Play("missed", MISSED, 4)
+        .round(4, prepare=True)
+        .round(5, away=[2], invite=[], prepare=True)
+        .round(6, {1: "unmask"}),
         Play("sparse", SPARSE, 9, k=4, t=3, m=6).round(7, {1: "advertise", 8: "upload"}),
         Play("sparse_semi_honest", SPARSE_SEMI_HONEST, 7, k=4, t=2, m=5, mode=0).round(
             7, {3: "upload", 6: "unmask"}

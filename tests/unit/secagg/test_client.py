@@ -13,6 +13,7 @@ from parties.secagg import CONTEXT, RUN_ID, Parties, remembered
 from fedpriv.crypto import MaskWorkers
 from fedpriv.errors import DecodeError, ProtocolViolation, UsageError
 from fedpriv.secagg import Client, Floors, Roster, SecAggParams, Server, Vector
+from fedpriv.secagg.client_memory import Earlier
 
 
 def test_an_identity_that_the_roster_does_not_list_is_refused() -> None:
@@ -263,6 +264,22 @@ def test_of_a_round_that_prepared_the_next_only_what_the_next_needs_is_kept() ->
     assert after.earlier.round == 4
     assert after.ahead is None
     parties.assert_exact(parties.finish())
+
+
+def test_of_keys_for_a_round_that_did_not_reach_the_client_only_c_is_kept_and_for_one_round_only() -> None:
+    parties = Parties(3, prepare=True)
+    parties.finish()
+    client, ahead = parties.clients[1], parties.clients[1]._memory.ahead
+    assert ahead is not None
+    client.open_round(5, CONTEXT)
+    memory = client._memory
+    assert memory.earlier == Earlier(4, b"", ahead.secrets.cipher)
+    assert (memory.state, memory.secrets, memory.bundle, memory.ahead) == ("new", None, None, None)
+    assert memory.held == {}
+    client.open_round(6, CONTEXT)
+    assert client._memory.earlier is None
+    parties.clients[2].open_round(6, CONTEXT)
+    assert parties.clients[2]._memory.earlier is None
 
 
 def test_nothing_secret_is_printed() -> None:

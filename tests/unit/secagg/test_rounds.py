@@ -167,11 +167,12 @@ def test_with_too_many_joiners_the_round_starts_anew_for_all(dropped: set[int]) 
     assert exchanges == FIVE_EXCHANGES
 
 
-def test_whoever_missed_one_round_comes_back_as_a_holder_of_all_shares() -> None:
-    # Four survivors are the fewest, and four shares open a secret; client 2 was silent in round 4.
+@pytest.mark.parametrize("absent", [set(), {2}], ids=["silent", "never reached"])
+def test_whoever_missed_one_round_comes_back_as_a_holder_of_all_shares(absent: set[int]) -> None:
+    # Four survivors are the fewest, and four shares open a secret; client 2 did not upload in round 4.
     parties = Parties(6, prepare=True)
     _round(parties)
-    _next(parties)
+    _next(parties, absent=absent)
     _round(parties, {"upload": {2}})
     _next(parties, invite={2})
     assert parties.server.asked == (2,)
