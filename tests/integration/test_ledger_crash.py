@@ -152,7 +152,9 @@ def test_what_was_answered_survives_a_kill_at_any_moment(tmp_path: Path) -> None
     chance = random.Random(20260131)
     answered: set[tuple[str, int | None]] = {("BUDGET", None), ("PLAN", None)}
     spent_before = 0
-    for _ in range(40):
+    kills = 0
+    while kills < 40 or len(answered) <= 100:  # on a slow machine fewer rows are written between two kills
+        kills += 1
         process = child(path, ROUNDS, "a")
         start([process])
         time.sleep(chance.uniform(0.0, 0.06))
@@ -169,7 +171,6 @@ def test_what_was_answered_survives_a_kill_at_any_moment(tmp_path: Path) -> None
         assert record.counted >= spent_before  # a round is never lost by the crash
         spent_before = record.counted  # the round that was pending stays spent, and the next goes on after it
         answered = there
-    assert len(answered) > 100
     with Ledger.open(path, KEY, clock) as ledger:
         assert verify_bundle(ledger.export(DATASET), signer=KEY.public) == []
 
