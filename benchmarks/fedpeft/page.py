@@ -23,7 +23,7 @@ def write_page(results: Results) -> None:
     parts = [opening(results)]
     charts = []
     for data in DATA:
-        if not any(key.split("/")[1] == data for key in results):
+        if not any(key.startswith(f"grid/{data}/") for key in results):
             continue
         parts += [f"## {DATA[data]['title']}", main_table(results, data), perplexity_table(results, data)]
         parts += [epsilon_table(results, data), slice_table(results, data), tuning_table(results, data)]
