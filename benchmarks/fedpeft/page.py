@@ -49,7 +49,8 @@ def opening(results: Results) -> str:
         "chosen for each method and data set on the split of seed 100, on its held-out records, which are no "
         "records of their own: they may be training records of the splits that are reported; no ε is charged "
         "for that choice. News came first: of the other data sets ε = 8 and 1 and the second partition are "
-        "run with one seed, and rates are chosen among those that were best for some method on news.\n\n"
+        "run with one seed, and rates are chosen among those that were best on news for some method, for "
+        "full among the best and the one beside it.\n\n"
         f"{len(results)} runs, {hours:.1f} processor hours: `python benchmarks/fedpeft`."
     )
 

@@ -16,7 +16,7 @@ import torch
 import transformers
 from click.testing import CliRunner
 from numpy.typing import NDArray
-from parties.stopping import StopAfter, StoppedError
+from parties.stopping import straight_and_stopped
 from parties.tiny_run import tiny_config
 
 from fedpriv.cli import main
@@ -242,19 +242,15 @@ def files_of(run_dir: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_end_to_the_bit(tmp_path: Path) -> None:
-    found = []
-    for name in ("straight", "stopped"):
-        config = own_config(
+    def config(name: str) -> Config:
+        return own_config(
             tmp_path, run__rounds=4, simulation__dropout=0.6, budget__ledger=f"{name}.sqlite", **DRAWN
         )
-        if name == "stopped":
-            with pytest.raises(StoppedError):
-                run(config, tmp_path / name, observer=StopAfter(2))
-            run(config, tmp_path / name, resume=True)
-        else:
-            run(config, tmp_path / name)
-        end = Checkpoint.load(tmp_path / name / CHECKPOINT)
-        found.append((end.parameters.tobytes(), files_of(tmp_path / name)))
+
+    found = [
+        (Checkpoint.load(run_dir / CHECKPOINT).parameters.tobytes(), files_of(run_dir))
+        for run_dir in straight_and_stopped(tmp_path, config, after=2)
+    ]
     assert found[0] == found[1]
     assert len([name for name in found[0][1] if name.endswith("adapter_model.safetensors")]) == 5
     assert len(set(found[0][1].values())) > 5

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from parties.broken_builds import WithoutNoise
-from parties.stopping import StopAfter, StoppedError
+from parties.stopping import straight_and_stopped
 from parties.tiny_run import runner, tiny_config
 from reference import encoding as reference
 
 from fedpriv import dp
 from fedpriv.entropy import Entropy
 from fedpriv.federation.checkpoint import CHECKPOINT, Checkpoint
+from fedpriv.federation.config import Config
 from fedpriv.federation.outcome import RoundOutcome
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
@@ -155,17 +156,12 @@ def test_what_the_server_adds_is_turned_back_with_the_sum(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["some coordinates", "moving clip"])
 def test_a_run_that_was_stopped_goes_on_to_the_same_end_to_the_bit(folder: Path, kind: str) -> None:
-    ends = []
-    for name in ("straight", "stopped"):
-        place = folder / f"{kind}-{name}"
-        work, _ = made(folder, kind, run__rounds=3, budget__ledger=f"{place.name}.sqlite")
-        if name == "stopped":
-            with pytest.raises(StoppedError):
-                run(work.config, place, observer=StopAfter(1))
-            run(work.config, place, resume=True)
-        else:
-            run(work.config, place)
-        ends.append(Checkpoint.load(place / CHECKPOINT))
+    def config(name: str) -> Config:
+        work, _ = made(folder, kind, run__rounds=3, budget__ledger=f"{kind}-{name}.sqlite")
+        return work.config
+
+    run_dirs = straight_and_stopped(folder / f"{kind}-ends", config, after=1)
+    ends = [Checkpoint.load(run_dir / CHECKPOINT) for run_dir in run_dirs]
     assert ends[0].parameters.tobytes() == ends[1].parameters.tobytes()
 
 
@@ -200,7 +196,11 @@ def test_an_update_that_knows_the_signs_is_within_the_sensitivity_and_is_cut(fol
 
 
 def test_the_report_says_what_part_of_the_model_a_sum_has_and_that_it_is_turned(folder: Path) -> None:
-    for name, kind, rotate in (("turned", "some coordinates", True), ("as it is", "record", False)):
+    for name, kind, rotate in (
+        ("turned", "some coordinates", True),
+        ("as it is", "record", False),
+        ("all", "record", True),
+    ):
         work, plan = made(folder, kind, rotate=rotate, run__rounds=1, budget__ledger=f"said-{name}.sqlite")
         run_dir = run(work.config, folder / f"said-{name}").run_dir
         write(run_dir)
@@ -215,5 +215,6 @@ def test_the_report_says_what_part_of_the_model_a_sum_has_and_that_it_is_turned(
             assert said["compression"] == {"coordinates": plan.coordinates, "of": of, "bytes": None}
             assert f"{plan.coordinates} of the method&#39;s {of} coordinates a round" in page
         else:
-            assert "compression" not in said
+            assert ("compression" in said) is rotate
+            assert (f"all {plan.coordinates} coordinates of the method" in page) is rotate
             assert "coordinates a round, drawn anew" not in page

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from parties.stopping import StopAfter, StoppedError
+from parties.stopping import straight_and_stopped
 from parties.tiny_run import runner, tiny_config
 
 from fedpriv import dp
 from fedpriv.entropy import Entropy
 from fedpriv.federation.checkpoint import CHECKPOINT, Checkpoint
+from fedpriv.federation.config import Config
 from fedpriv.federation.outcome import RoundOutcome
 from fedpriv.federation.planning.make import make_plan
 from fedpriv.federation.planning.plan import Plan
@@ -230,9 +231,8 @@ def test_fedsvd_under_sgd_is_ffa_lora_from_an_orthonormal_start_and_under_adam_i
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fedsvd", "rolora, rand-k"])
 def test_a_run_that_was_stopped_goes_on_to_the_same_end_to_the_bit(tmp_path: Path, kind: str) -> None:
-    ends = []
-    for name in ("straight", "stopped"):
-        config = tiny_config(
+    def config(name: str) -> Config:
+        return tiny_config(
             tmp_path,
             "lora",
             **KINDS[kind],
@@ -241,14 +241,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end_to_the_bit(tmp_path: Pat
             budget__client_ledgers=False,
             budget__ledger=f"{name}.sqlite",
         )
-        if name == "stopped":
-            with pytest.raises(StoppedError):
-                run(config, tmp_path / name, observer=StopAfter(1))
-            run(config, tmp_path / name, resume=True)
-        else:
-            run(config, tmp_path / name)
-        ends.append(Checkpoint.load(tmp_path / name / CHECKPOINT))
-    straight, stopped = ends
+
+    run_dirs = straight_and_stopped(tmp_path, config, after=1)
+    straight, stopped = (Checkpoint.load(run_dir / CHECKPOINT) for run_dir in run_dirs)
     assert straight.parameters.tobytes() == stopped.parameters.tobytes()
     for moment in ("first", "second", "counts"):
         assert straight.optimizer[moment].tobytes() == stopped.optimizer[moment].tobytes()
