@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-from keystream import keystream_rate
+from keystream import gcm_rate, keystream_rate
 from secagg_client import identity, roster_of
 
 from fedpriv.crypto import Keystream, add_masks
@@ -168,7 +168,7 @@ def measure(clients: int, dimension: int, malicious: bool, workers: int) -> dict
         plain += inputs(client, params)
     assert np.array_equal(result.vectors["update"], plain), "the sum is not the plain sum"
 
-    rate = keystream_rate()
+    rate, gcm = keystream_rate(), gcm_rate()
     cost = round_cost(params, dropouts=len(vanishing))
     alive = result.survivors
     return {
@@ -196,6 +196,7 @@ def measure(clients: int, dimension: int, malicious: bool, workers: int) -> dict
         "server_mask_s": masks.seconds,
         "server_keystream_s": masks.bytes / rate,
         "unmask_over_keystream": server_cpu["close unmask"] / (masks.bytes / rate),
+        "unmask_over_gcm": server_cpu["close unmask"] / (masks.bytes / gcm),
         "server_added_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
         "server_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "clients_peak_mib": worker_rss / 1024,

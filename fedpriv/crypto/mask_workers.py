@@ -15,17 +15,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fedpriv.crypto.prg import add_masks, check_masks
+from fedpriv.crypto.prg import SEGMENT_BYTES, add_masks, check_masks
 from fedpriv.errors import UsageError
 
 __all__ = ["MaskWorkers"]
 
 # A piece below this is not worth a second thread: handing the interpreter's lock over costs what it saves.
-_LEAST_PIECE = 256 * 1024
+_LEAST_PIECE = 2 * SEGMENT_BYTES
 # Pieces above this gain nothing, and smaller ones even out cores that are not equally busy.
 _LARGEST_PIECE = 4 * 1024 * 1024
-# Where a piece may begin: a cache line, which is also a multiple of the cipher's block.
-_ALIGNMENT = 64
 
 
 class MaskWorkers:
@@ -45,7 +43,7 @@ class MaskWorkers:
     ...     vector = np.zeros(4, dtype="<u4")
     ...     workers.add_masks(vector, [(bytes(32), False)])
     >>> vector[:1].tobytes().hex()
-    'dc95c078'
+    'cea7403d'
     """
 
     __slots__ = ("_count", "_pool")
@@ -78,7 +76,7 @@ class MaskWorkers:
         Args:
             target: shape (count,), contiguous, of a dtype that `word_dtype` gives; changed in place.
             masks: of each mask the key, 32 bytes, and whether to subtract it.
-            start: index of ``target[0]`` in the whole vector; ``start`` words are a multiple of 16 bytes.
+            start: index of ``target[0]`` in the whole vector; ``start`` words are a multiple of 128 KiB.
 
         Raises:
             UsageError: as `fedpriv.crypto.add_masks`, with nothing changed; or the workers have ended.
@@ -102,8 +100,9 @@ class MaskWorkers:
 
 
 def _piece_words(target: NDArray[Any], workers: int) -> int:
-    """Words in a piece, so that all workers get as many pieces of one size."""
+    """Words in a piece: whole segments, so that all workers get about as many pieces of one size."""
     workers = min(workers, max(target.nbytes // _LEAST_PIECE, 1))
-    pieces = workers * -(-target.nbytes // (workers * _LARGEST_PIECE)) if workers > 1 else 1
-    alignment = _ALIGNMENT // target.itemsize
-    return -(-target.size // (pieces * alignment)) * alignment if pieces > 1 else max(target.size, 1)
+    if workers == 1:
+        return max(target.size, 1)
+    pieces = workers * -(-target.nbytes // (workers * _LARGEST_PIECE))
+    return -(-target.nbytes // (pieces * SEGMENT_BYTES)) * SEGMENT_BYTES // target.itemsize

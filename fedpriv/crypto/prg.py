@@ -1,7 +1,7 @@
 """AES-256 in counter mode as a pseudorandom generator, and masks added in place.
 
-The counter starts at zero, so a key serves for one stream only: every key here comes out of HKDF with a
-context of its own, or out of a seed that is used once.
+Counters start at a fixed value, so a key serves for one stream or one mask only: every key here comes out of
+HKDF with a context of its own, or out of a seed that is used once.
 """
 
 from __future__ import annotations
@@ -11,25 +11,28 @@ from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from fedpriv.errors import UsageError
 
-__all__ = ["KEY_BYTES", "Keystream", "add_masks", "word_dtype"]
+__all__ = ["KEY_BYTES", "SEGMENT_BYTES", "Keystream", "add_masks", "word_dtype"]
 
 KEY_BYTES = 32
 MAX_BITS = 62
 
+SEGMENT_BYTES = 128 * 1024
+"""Of a mask, what one nonce makes (protocols/secagg/spec.md, section 2): large enough that calls, and handing
+the interpreter's lock to another thread, cost little beside AES; small enough that a segment of a vector and
+one of a mask stay in the second-level cache together."""
+
 _WORDS = (np.dtype("<u2"), np.dtype("<u4"), np.dtype("<u8"))
-_CIPHER_BLOCK = 16
+_ZEROS = bytes(256 * 1024)
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
 
-# Large enough that calls, and handing the interpreter's lock to another thread, cost little beside AES; small
-# enough that a block of a vector and a block of a stream stay in the second-level cache together.
-_BLOCK_BYTES = 256 * 1024
-_ZEROS = bytes(_BLOCK_BYTES)
-
-# Streams that are open at once: each takes under 2 KiB.
-_OPEN_STREAMS = 64
+# Ciphers that are ready at once: each takes a few KiB.
+_CIPHERS = 64
 
 
 class Keystream:
@@ -62,8 +65,8 @@ class Keystream:
     def read_into(self, target: memoryview) -> None:
         """Fill a writable buffer of bytes with the next ones."""
         zeros = memoryview(_ZEROS)
-        for first in range(0, len(target), _BLOCK_BYTES):
-            piece = target[first : first + _BLOCK_BYTES]
+        for first in range(0, len(target), len(zeros)):
+            piece = target[first : first + len(zeros)]
             self._encryptor.update_into(zeros[: len(piece)], piece)
 
 
@@ -81,48 +84,51 @@ def word_dtype(bits: int) -> np.dtype[Any]:
 
 
 def add_masks(target: NDArray[Any], masks: Sequence[tuple[bytes, bool]], *, start: int = 0) -> None:
-    """Add the streams of many keys to ``target`` in place, word by word; take away those marked True.
+    """Add the masks of many keys to ``target`` in place, word by word; take away those marked True.
 
-    A piece of a vector can be masked alone and in any order, because the counter says where in a stream to
-    begin: masking the pieces gives what masking the whole gives.  Arithmetic is modulo 2 to the width of a
-    word; the caller reduces modulo ``2**bits`` at the end, which gives the same as reducing at each step
-    because ``2**bits`` divides the word's modulus.
+    A mask is what AES-256-GCM makes of zeros, a segment of 128 KiB at a time whose number is the nonce; the
+    tags are dropped.  This is counter mode, by the fastest code that OpenSSL has for it.  So a vector can be
+    masked segment by segment in any order, which gives what masking the whole gives.  Arithmetic is modulo 2
+    to the width of a word; the caller reduces modulo ``2**bits`` at the end, which gives the same as reducing
+    at each step because ``2**bits`` divides the word's modulus.
 
-    No mask exists as a whole.  A block of the target stays in the second-level cache while a block of each
-    stream is expanded beside it and added, so an addition costs about a fifth of the expansion, and the
-    target goes through memory once for every 64 masks.
+    No mask exists as a whole.  A segment of the target stays in the second-level cache while that of each
+    mask is expanded beside it and added; the target goes through memory once for every 64 masks.
 
     Args:
         target: shape (count,), contiguous, of a dtype that `word_dtype` gives; changed in place.
         masks: of each mask the key, 32 bytes that serve for this mask only, and whether to subtract it.
-        start: index of ``target[0]`` in the whole vector; ``start`` words are a multiple of 16 bytes.
+        start: index of ``target[0]`` in the whole vector; ``start`` words are a multiple of `SEGMENT_BYTES`.
 
     Raises:
-        UsageError: a target of another kind, a key of another length, or a start inside a block of the
-            cipher.  Nothing has changed then.
+        UsageError: a target of another kind, a key of another length, or a start inside a segment.  Nothing
+            has changed then.
 
     >>> whole = np.zeros(8, dtype="<u4")
     >>> add_masks(whole, [(bytes(32), False)]); whole[:1].tobytes().hex()
-    'dc95c078'
-    >>> add_masks(whole[4:], [(bytes(32), True)], start=4); whole[4:].tolist()
-    [0, 0, 0, 0]
+    'cea7403d'
+    >>> add_masks(whole, [(bytes(32), True)]); whole.tolist()
+    [0, 0, 0, 0, 0, 0, 0, 0]
     """
     check_masks(target, masks, start)
-    counter = modes.CTR((start * target.itemsize // _CIPHER_BLOCK).to_bytes(16, "big"))
-    step = _BLOCK_BYTES // target.itemsize
-    scratch = np.empty(min(step, target.size), dtype=target.dtype)
+    segment = start * target.itemsize // SEGMENT_BYTES
+    step = SEGMENT_BYTES // target.itemsize
+    scratch = np.empty(min(SEGMENT_BYTES, target.nbytes) + _TAG_BYTES, dtype=np.uint8)
     zeros = memoryview(_ZEROS)
-    for group in range(0, len(masks), _OPEN_STREAMS):
-        streams = [
-            (Cipher(algorithms.AES256(key), counter).encryptor(), np.subtract if minus else np.add)
-            for key, minus in masks[group : group + _OPEN_STREAMS]
+    for group in range(0, len(masks), _CIPHERS):
+        ciphers = [
+            (AESGCM(key).encrypt_into, np.subtract if minus else np.add)
+            for key, minus in masks[group : group + _CIPHERS]
         ]
-        for first in range(0, target.size, step):
+        for number, first in enumerate(range(0, target.size, step), segment):
             piece = target[first : first + step]
-            mask = scratch[: piece.size]
-            raw, silence = mask.view(np.uint8).data, zeros[: piece.nbytes]
-            for stream, combine in streams:
-                stream.update_into(silence, raw)
+            nonce, silence = number.to_bytes(_NONCE_BYTES, "big"), zeros[: piece.nbytes]
+            mask, sealed = (
+                scratch[: piece.nbytes].view(target.dtype),
+                scratch[: piece.nbytes + _TAG_BYTES].data,
+            )
+            for encrypt_into, combine in ciphers:
+                encrypt_into(nonce, silence, None, sealed)
                 combine(piece, mask, piece)
 
 
@@ -136,10 +142,10 @@ def check_masks(target: NDArray[Any], masks: Sequence[tuple[bytes, bool]], start
         raise UsageError("A mask is added to a contiguous vector of 16-, 32- or 64-bit words.")
     if not target.flags.writeable:
         raise UsageError("A mask is added in place, and this vector cannot be written.", hint="Copy it.")
-    if start < 0 or start * target.itemsize % _CIPHER_BLOCK:
+    if start < 0 or start * target.itemsize % SEGMENT_BYTES:
         raise UsageError(
-            f"A piece that starts at word {start} does not start with a block of the cipher.",
-            hint=f"Cut the vector at multiples of {_CIPHER_BLOCK // target.itemsize} words.",
+            f"A piece that starts at word {start} does not start with a segment of the mask.",
+            hint=f"Cut the vector at multiples of {SEGMENT_BYTES // target.itemsize} words.",
         )
     for key, _ in masks:
         _check_key(key)

@@ -26,7 +26,7 @@ __all__ = [
     "seed_commitment",
 ]
 
-NAME = "fedpriv secagg v1"
+NAME = "fedpriv secagg v2"
 SEED_BYTES = 32
 RUN_ID_BYTES = 16
 CONTEXT_BYTES = 32

@@ -18,7 +18,7 @@ __all__ = ["LEVEL_BYTES", "MAX_LEVELS", "check_levels", "level_chain", "level_of
 LEVEL_BYTES = 32
 MAX_LEVELS = 128
 
-_DOMAIN = "fedpriv secagg v1 level"
+_DOMAIN = "fedpriv secagg v2 level"
 
 
 def check_levels(levels: Any, min_survivors: int, clients: int) -> None:

@@ -33,7 +33,7 @@ from fedpriv.secagg.members import Members
 from fedpriv.secagg.messages import View
 
 VICTIM = 1
-NAME = "fedpriv secagg v1"
+NAME = "fedpriv secagg v2"
 
 
 def _view(parties: Parties, shown: Iterable[int], members: bytes | None = None) -> View:

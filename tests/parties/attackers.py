@@ -19,7 +19,7 @@ from fedpriv.secagg.keys import NO_PREVIOUS
 from fedpriv.secagg.masking import Residues
 from fedpriv.secagg.messages import Bundle, View
 
-NAME = "fedpriv secagg v1"
+NAME = "fedpriv secagg v2"
 SPARSE = sparse_params(12, degree=4, threshold=3, min_survivors=9)
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from reference.secagg_wire import require
 
-N = "fedpriv secagg v1"
+N = "fedpriv secagg v2"
 P = 2**256 + 297
 
 
@@ -79,9 +79,14 @@ def keystream(key: bytes, length: int) -> bytes:
     return Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(length))
 
 
+def segment(key: bytes, g: int) -> bytes:
+    counters = (g.to_bytes(12, "big") + u32(2 + block) for block in range(2**13))
+    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(b"".join(counters))
+
+
 def mask(key: bytes, b: int, d: int) -> list[int]:
     w = 2 if b <= 16 else 4 if b <= 32 else 8
-    stream = keystream(key, w * d)
+    stream = b"".join(segment(key, g) for g in range(-(-w * d // 2**17)))
     return [int.from_bytes(stream[w * k : w * k + w], "little") % 2**b for k in range(d)]
 
 

@@ -141,7 +141,7 @@ class Play:
     def case(self) -> Case:
         """The whole run as it is published."""
         entropy = {str(i): key for i, key in self.entropy.items()}
-        head = {"about": self.about, "version": 1, "setting": self.inputs, "entropy": entropy}
+        head = {"about": self.about, "version": 2, "setting": self.inputs, "entropy": entropy}
         return {**head, "rounds": self.rounds}
 
     def request(self, stage: str, i: int, position: int = -1) -> Message:
@@ -181,7 +181,7 @@ class Play:
         number = self.rounds[position]["round"]
         run = f"secagg_round_{self.name}"
         place = {"run": run, "round": number, "stage": stage}
-        return {"about": about, "version": 1, **place, "message": _bytes(message).hex(), "error": error}
+        return {"about": about, "version": 2, **place, "message": _bytes(message).hex(), "error": error}
 
 
 def _bytes(message: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""Writes protocols/vectors/v1/secagg_*.json from the reference implementation.
+"""Writes protocols/vectors/v2/secagg_*.json from the reference implementation.
 
     python tests/vectors/secagg_vectors.py
 
@@ -7,6 +7,7 @@ A case is written once and for ever: a change of the protocol is a new version w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -15,10 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "tests"))
 
-from vectors.secagg_bad_vectors import bad  # noqa: E402 - found by the line above when run as a program
+from reference.secagg_primitives import hash_, mask  # noqa: E402 - found by the line above when run as a program
+from vectors.secagg_bad_vectors import bad  # noqa: E402
 from vectors.secagg_play import Case, Play  # noqa: E402
 
-DIRECTORY = ROOT / "protocols" / "vectors" / "v1"
+DIRECTORY = ROOT / "protocols" / "vectors" / "v2"
 
 DROPOUTS = (
     "Seven clients, threshold four: 1 is lost before it advertises, 6 before it shares, 3 before it uploads; "
@@ -92,11 +94,25 @@ def plays() -> dict[str, Play]:
     return {play.name: play for play in made}
 
 
+def masks() -> Case:
+    """Masks by word width, where they begin, where one segment follows another, and as a whole."""
+    about = "Words of Mask(key) from `first` on; the SHA-256 of all d, little-endian in 2, 4 or 8 bytes."
+    key = hash_("masks of the vectors")
+    made = []
+    for b, d in ((16, 3 * 2**16), (20, 2**16), (62, 2**15)):
+        words, width = mask(key, b, d), 2 if b <= 16 else 4 if b <= 32 else 8
+        raw = b"".join(word.to_bytes(width, "little") for word in words)
+        segment = 2**17 // width
+        pieces = [{"first": first, "words": words[first : first + 4]} for first in (0, segment - 2, d - 4)]
+        made.append({"b": b, "d": d, "pieces": pieces, "sha256": hashlib.sha256(raw).hexdigest()})
+    return {"about": about, "version": 2, "key": key.hex(), "masks": made}
+
+
 def cases() -> dict[str, Case]:
     """Every file by its name."""
     made = plays()
     good = {f"secagg_round_{name}": play.case() for name, play in made.items()}
-    return {**good, **bad(made)}
+    return {**good, **bad(made), "secagg_masks": masks()}
 
 
 def main() -> None:

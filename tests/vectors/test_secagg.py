@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,8 @@ from reference.secagg_wire import Refused
 from vectors.secagg_play import rand_of
 from vectors.secagg_vectors import DIRECTORY, cases
 
-from fedpriv.crypto import Keystream, SigningKey
+from fedpriv.crypto import Keystream, SigningKey, add_masks
+from fedpriv.crypto.prg import word_dtype
 from fedpriv.errors import DecodeError, ProtocolViolation
 from fedpriv.secagg import Client, SecAggParams, Server, Vector
 
@@ -225,8 +227,20 @@ def _bring_server(parties: Any, run: Case, case: Case) -> None:
             parties.server.advance()
 
 
+@pytest.mark.parametrize("place", range(3))
+def test_masks_are_the_published_words(place: int) -> None:
+    case = _read(DIRECTORY / "secagg_masks.json")
+    made = case["masks"][place]
+    mask = np.zeros(made["d"], word_dtype(made["b"]))
+    add_masks(mask, [(bytes.fromhex(case["key"]), False)])
+    mask &= mask.dtype.type(2 ** made["b"] - 1)
+    for piece in made["pieces"]:
+        assert mask[piece["first"] :][:4].tolist() == piece["words"]
+    assert hashlib.sha256(mask.tobytes()).hexdigest() == made["sha256"]
+
+
 def test_the_files_are_what_the_reference_writes() -> None:
-    written = {path.stem: _read(path) for path in (*ROUNDS, *BAD)}
+    written = {path.stem: _read(path) for path in DIRECTORY.glob("secagg_*.json")}
     made = json.loads(json.dumps(cases()))
     assert written.keys() == made.keys()
     assert [name for name in made if made[name] != written[name]] == []

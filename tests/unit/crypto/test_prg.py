@@ -1,4 +1,4 @@
-"""AES-CTR streams, and masks added in place."""
+"""AES-CTR streams, and masks added in place: against AES of each counter block."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedpriv.crypto import Keystream, add_masks, digest
-from fedpriv.crypto.prg import word_dtype
+from fedpriv.crypto.prg import SEGMENT_BYTES, word_dtype
 from fedpriv.errors import UsageError
 
 KEY = bytes(range(32))
@@ -50,8 +50,14 @@ def test_words_are_little_endian_and_go_on_where_reading_stopped() -> None:
     assert words.tolist() == [int.from_bytes(raw[3 + 8 * k : 11 + 8 * k], "little") for k in range(3)]
 
 
-def stream(key: bytes, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    return np.frombuffer(Keystream(key).read(size * dtype.itemsize), dtype=dtype)
+def mask(key: bytes, size: int, dtype: np.dtype[Any], segment: int = 0) -> NDArray[Any]:
+    """The words of a mask from the start of a segment on, block of the cipher by block."""
+    encryptor, blocks = Cipher(algorithms.AES(key), modes.ECB()).encryptor(), SEGMENT_BYTES // 16
+    counters = b"".join(
+        (segment + number // blocks).to_bytes(12, "big") + (2 + number % blocks).to_bytes(4, "big")
+        for number in range(-(-size * dtype.itemsize // 16))
+    )
+    return np.frombuffer(encryptor.update(counters), dtype=dtype)[:size]
 
 
 def keys(count: int) -> list[bytes]:
@@ -60,12 +66,12 @@ def keys(count: int) -> list[bytes]:
 
 @pytest.mark.parametrize("bits", [8, 16, 17, 32, 33, 62])
 @pytest.mark.parametrize("size", [0, 1, 1000, 300_001])
-def test_a_mask_is_the_stream_word_by_word(bits: int, size: int) -> None:
+def test_a_mask_is_aes_of_the_counters_word_by_word(bits: int, size: int) -> None:
     dtype = word_dtype(bits)
     start = np.arange(size).astype(dtype)
     target = start.copy()
     add_masks(target, [(KEY, False)])
-    assert np.array_equal(target, start + stream(KEY, size, dtype))
+    assert np.array_equal(target, start + mask(KEY, size, dtype))
     add_masks(target, [(KEY, True)])
     assert np.array_equal(target, start)
 
@@ -77,8 +83,8 @@ def test_many_masks_are_added_and_subtracted_each_by_its_sign(bits: int) -> None
     expected = np.arange(999).astype(dtype)
     target = expected.copy()
     for key, minus in masks:
-        mask = stream(key, 999, dtype)
-        expected = expected - mask if minus else expected + mask
+        words = mask(key, 999, dtype)
+        expected = expected - words if minus else expected + words
     add_masks(target, masks)
     assert np.array_equal(target, expected)
 
@@ -89,27 +95,34 @@ def test_a_vector_masked_in_pieces_is_the_vector_masked_at_once(bits: int) -> No
     masks = [(key, number == 1) for number, key in enumerate(keys(3))]
     whole, pieces = (np.arange(400_003).astype(dtype) for _ in range(2))
     add_masks(whole, masks)
-    for first, last in ((131_072, 400_003), (8, 131_072), (0, 8)):
+    for first, last in ((131_072, 400_003), (65_536, 131_072), (0, 65_536)):
         add_masks(pieces[first:last], masks, start=first)
     assert np.array_equal(whole, pieces)
 
 
-def test_a_piece_begins_with_a_block_of_the_cipher() -> None:
-    for bits, step in ((16, 8), (32, 4), (62, 2)):
-        target = np.zeros(64, dtype=word_dtype(bits))
-        for start in (-step, step - 1, step + 1):
-            with pytest.raises(UsageError, match="block of the cipher"):
-                add_masks(target, [(KEY, False)], start=start)
-        add_masks(target, [(KEY, False)], start=step)
-        assert np.array_equal(target, stream(KEY, 64 + step, target.dtype)[step:])
+def test_a_mask_is_what_gcm_makes_of_zeros() -> None:
+    # D. McGrew, J. Viega, The Galois/Counter Mode of Operation (2005), appendix B, test case 14.
+    target = np.zeros(8, dtype="<u2")
+    add_masks(target, [(bytes(32), False)])
+    assert target.tobytes().hex() == "cea7403d4d606b6e074ec5d3baf39d18"
 
 
-def test_the_counter_goes_on_above_four_billion_blocks() -> None:
-    target, words = np.zeros(4, dtype="<u4"), 4 * (2**32 + 5)
-    add_masks(target, [(KEY, False)], start=words)
-    counter = (2**32 + 5).to_bytes(16, "big")
-    encryptor = Cipher(algorithms.AES(KEY), modes.ECB()).encryptor()
-    assert target.tobytes() == encryptor.update(counter)
+@pytest.mark.parametrize("bits", [16, 32, 62])
+def test_a_piece_begins_with_a_segment_of_the_mask(bits: int) -> None:
+    target = np.zeros(64, dtype=word_dtype(bits))
+    step = SEGMENT_BYTES // target.itemsize
+    for start in (-step, step - 1, step + 1, step // 2):
+        with pytest.raises(UsageError, match="segment of the mask"):
+            add_masks(target, [(KEY, False)], start=start)
+        assert not target.any()
+    add_masks(target, [(KEY, False)], start=step)
+    assert np.array_equal(target, mask(KEY, 64, target.dtype, segment=1))
+
+
+def test_segments_are_counted_above_four_billion() -> None:
+    target = np.zeros(40_000, dtype="<u4")
+    add_masks(target, [(KEY, False)], start=(2**32 + 5) * SEGMENT_BYTES // 4)
+    assert np.array_equal(target, mask(KEY, 40_000, target.dtype, segment=2**32 + 5))
 
 
 def test_masks_go_only_into_whole_unsigned_words() -> None:

@@ -129,7 +129,7 @@ def chain(client: int, top: bytes) -> list[bytes]:
     found = [top]
     for level in range(len(PLAN.levels), 1, -1):
         fields = (1).to_bytes(8, "big"), client.to_bytes(4, "big"), level.to_bytes(4, "big"), found[0]
-        found.insert(0, digest("fedpriv secagg v1 level", *fields))
+        found.insert(0, digest("fedpriv secagg v2 level", *fields))
     return found
 
 

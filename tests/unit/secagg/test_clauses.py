@@ -36,7 +36,7 @@ def test_every_clause_that_code_and_attacks_cite_is_in_the_spec() -> None:
 
 
 def test_every_clause_that_the_code_raises_has_a_message_that_breaks_it() -> None:
-    vectors = (ROOT / "protocols" / "vectors" / "v1").glob("secagg_bad_*.json")
+    vectors = (ROOT / "protocols" / "vectors" / "v2").glob("secagg_bad_*.json")
     published = {json.loads(path.read_text(encoding="utf-8"))["error"] for path in vectors}
     assert published == RAISED | {"decode"}
 

@@ -22,7 +22,7 @@ from fedpriv.secagg.cohort import (
 from fedpriv.secagg.keys import bundle_leaf
 from fedpriv.secagg.messages import View
 
-NAME = "fedpriv secagg v1"
+NAME = "fedpriv secagg v2"
 
 
 def _shared(parties: Parties) -> Register:

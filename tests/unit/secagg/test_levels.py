@@ -148,7 +148,7 @@ def test_each_secret_gives_those_below_it() -> None:
     assert chain[4] == bytes(32)
     for level in range(4, 0, -1):
         fields = (7).to_bytes(8, "big"), (3).to_bytes(4, "big"), level.to_bytes(4, "big"), chain[level]
-        assert digest("fedpriv secagg v1 level", *fields) == chain[level - 1]
+        assert digest("fedpriv secagg v2 level", *fields) == chain[level - 1]
         assert level_chain(7, 3, chain[level], level) == chain[: level + 1]
         assert opens_level(7, 3, level, chain[level], chain[0])
         assert not opens_level(7, 3, level, chain[level - 1], chain[0])
