@@ -21,7 +21,7 @@ from fedpriv.errors import UsageError
 __all__ = ["MaskWorkers"]
 
 # A piece below this is not worth a second thread: handing the interpreter's lock over costs what it saves.
-_LEAST_PIECE = 2 * SEGMENT_BYTES
+_LEAST_PIECE = SEGMENT_BYTES
 # Pieces above this gain nothing, and smaller ones even out cores that are not equally busy.
 _LARGEST_PIECE = 4 * 1024 * 1024
 
@@ -71,12 +71,12 @@ class MaskWorkers:
     def add_masks(self, target: NDArray[Any], masks: Sequence[tuple[bytes, bool]], *, start: int = 0) -> None:
         """The same as `fedpriv.crypto.add_masks`, word for word, by all workers.
 
-        A vector of less than 256 KiB a worker is left to fewer workers, or to the caller's own thread.
+        A vector of less than 512 KiB a worker is left to fewer workers, or to the caller's own thread.
 
         Args:
             target: shape (count,), contiguous, of a dtype that `word_dtype` gives; changed in place.
             masks: of each mask the key, 32 bytes, and whether to subtract it.
-            start: index of ``target[0]`` in the whole vector; ``start`` words are a multiple of 128 KiB.
+            start: index of ``target[0]`` in the whole vector; ``start`` words are a multiple of 512 KiB.
 
         Raises:
             UsageError: as `fedpriv.crypto.add_masks`, with nothing changed; or the workers have ended.

@@ -21,13 +21,13 @@ __all__ = ["KEY_BYTES", "SEGMENT_BYTES", "Keystream", "add_masks", "word_dtype"]
 KEY_BYTES = 32
 MAX_BITS = 62
 
-SEGMENT_BYTES = 128 * 1024
-"""Of a mask, what one nonce makes (protocols/secagg/spec.md, section 2): large enough that calls, and handing
-the interpreter's lock to another thread, cost little beside AES; small enough that a segment of a vector and
-one of a mask stay in the second-level cache together."""
+SEGMENT_BYTES = 512 * 1024
+"""Of a mask, what one nonce makes (protocols/secagg/spec.md, section 2): large enough that threads seldom
+wait for the interpreter's lock, which they need between two calls; small enough that a segment of a vector
+and one of a mask stay in a core's cache."""
 
 _WORDS = (np.dtype("<u2"), np.dtype("<u4"), np.dtype("<u8"))
-_ZEROS = bytes(256 * 1024)
+_ZEROS = bytes(SEGMENT_BYTES)
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 
@@ -86,14 +86,14 @@ def word_dtype(bits: int) -> np.dtype[Any]:
 def add_masks(target: NDArray[Any], masks: Sequence[tuple[bytes, bool]], *, start: int = 0) -> None:
     """Add the masks of many keys to ``target`` in place, word by word; take away those marked True.
 
-    A mask is what AES-256-GCM makes of zeros, a segment of 128 KiB at a time whose number is the nonce; the
+    A mask is what AES-256-GCM makes of zeros, a segment of 512 KiB at a time whose number is the nonce; the
     tags are dropped.  This is counter mode, by the fastest code that OpenSSL has for it.  So a vector can be
     masked segment by segment in any order, which gives what masking the whole gives.  Arithmetic is modulo 2
     to the width of a word; the caller reduces modulo ``2**bits`` at the end, which gives the same as reducing
     at each step because ``2**bits`` divides the word's modulus.
 
-    No mask exists as a whole.  A segment of the target stays in the second-level cache while that of each
-    mask is expanded beside it and added; the target goes through memory once for every 64 masks.
+    No mask exists as a whole.  A segment of the target stays in the cache while that of each mask is expanded
+    beside it and added; the target goes through memory once for every 64 masks.
 
     Args:
         target: shape (count,), contiguous, of a dtype that `word_dtype` gives; changed in place.

@@ -79,14 +79,15 @@ def keystream(key: bytes, length: int) -> bytes:
     return Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(length))
 
 
-def segment(key: bytes, g: int) -> bytes:
-    counters = (g.to_bytes(12, "big") + u32(2 + block) for block in range(2**13))
+def mask_blocks(key: bytes, count: int) -> bytes:
+    """The first blocks of 16 bytes of Mask(key)."""
+    counters = ((i // 2**15).to_bytes(12, "big") + u32(2 + i % 2**15) for i in range(count))
     return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(b"".join(counters))
 
 
 def mask(key: bytes, b: int, d: int) -> list[int]:
     w = 2 if b <= 16 else 4 if b <= 32 else 8
-    stream = b"".join(segment(key, g) for g in range(-(-w * d // 2**17)))
+    stream = mask_blocks(key, -(-w * d // 16))
     return [int.from_bytes(stream[w * k : w * k + w], "little") % 2**b for k in range(d)]
 
 

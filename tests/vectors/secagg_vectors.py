@@ -99,10 +99,10 @@ def masks() -> Case:
     about = "Words of Mask(key) from `first` on; the SHA-256 of all d, little-endian in 2, 4 or 8 bytes."
     key = hash_("masks of the vectors")
     made = []
-    for b, d in ((16, 3 * 2**16), (20, 2**16), (62, 2**15)):
+    for b, d in ((16, 3 * 2**18), (20, 2**18), (62, 2**17)):
         words, width = mask(key, b, d), 2 if b <= 16 else 4 if b <= 32 else 8
         raw = b"".join(word.to_bytes(width, "little") for word in words)
-        segment = 2**17 // width
+        segment = 2**19 // width
         pieces = [{"first": first, "words": words[first : first + 4]} for first in (0, segment - 2, d - 4)]
         made.append({"b": b, "d": d, "pieces": pieces, "sha256": hashlib.sha256(raw).hexdigest()})
     return {"about": about, "version": 2, "key": key.hex(), "masks": made}

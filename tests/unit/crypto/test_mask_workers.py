@@ -19,9 +19,9 @@ MASKS = [(digest("masks", bytes([number])), number % 2 == 1) for number in range
 @pytest.mark.parametrize("size", [0, 1, 1000, 262_149, 1_500_003])
 def test_several_workers_give_what_one_gives(bits: int, size: int) -> None:
     alone, shared = (np.arange(size).astype(word_dtype(bits)) for _ in range(2))
-    add_masks(alone, MASKS, start=2**16)
+    add_masks(alone, MASKS, start=2**18)
     with MaskWorkers(3) as workers:
-        workers.add_masks(shared, MASKS, start=2**16)
+        workers.add_masks(shared, MASKS, start=2**18)
     assert np.array_equal(alone, shared)
 
 

@@ -93,9 +93,9 @@ def test_many_masks_are_added_and_subtracted_each_by_its_sign(bits: int) -> None
 def test_a_vector_masked_in_pieces_is_the_vector_masked_at_once(bits: int) -> None:
     dtype = word_dtype(bits)
     masks = [(key, number == 1) for number, key in enumerate(keys(3))]
-    whole, pieces = (np.arange(400_003).astype(dtype) for _ in range(2))
+    whole, pieces = (np.arange(800_003).astype(dtype) for _ in range(2))
     add_masks(whole, masks)
-    for first, last in ((131_072, 400_003), (65_536, 131_072), (0, 65_536)):
+    for first, last in ((524_288, 800_003), (262_144, 524_288), (0, 262_144)):
         add_masks(pieces[first:last], masks, start=first)
     assert np.array_equal(whole, pieces)
 
@@ -120,9 +120,9 @@ def test_a_piece_begins_with_a_segment_of_the_mask(bits: int) -> None:
 
 
 def test_segments_are_counted_above_four_billion() -> None:
-    target = np.zeros(40_000, dtype="<u4")
+    target = np.zeros(150_000, dtype="<u4")
     add_masks(target, [(KEY, False)], start=(2**32 + 5) * SEGMENT_BYTES // 4)
-    assert np.array_equal(target, mask(KEY, 40_000, target.dtype, segment=2**32 + 5))
+    assert np.array_equal(target, mask(KEY, 150_000, target.dtype, segment=2**32 + 5))
 
 
 def test_masks_go_only_into_whole_unsigned_words() -> None:
