@@ -117,7 +117,7 @@ def _run_here(
             else:
                 from fedpriv.deployment.files import write_deployment
 
-                shown.note(f"preparing the data, the model and the plan; all of it is kept in {folder}")
+                shown.note(f"preparing {folder}: the data, the model and the plan")
                 write_deployment(settings, folder)
             shown.note(f"starting a SuperLink and the nodes on loopback; their logs are in {folder / 'logs'}")
             result = run_locally(folder, shown)

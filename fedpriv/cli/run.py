@@ -54,7 +54,7 @@ def run(
     shown = observer(to_stderr=as_json)
     try:
         with shown:
-            shown.note(f"preparing the data, the model and the plan; the run is kept in {folder}")
+            shown.note(f"preparing {folder}: the data, the model and the plan")
             quiet_libraries()
             from fedpriv.federation.run import run as run_federation
 

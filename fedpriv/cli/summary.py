@@ -36,7 +36,7 @@ def summary(result: RunResult, report: Path | None) -> list[tuple[str, str]]:
         ),
         ("adapter", str(result.adapter)),
         *_own_adapters(result),
-        ("report", "could not be written" if report is None else str(report)),
+        *_papers(report),
         ("verify", f"fedpriv verify {result.run_dir}"),
     ]
     if result.insecure:
@@ -97,6 +97,15 @@ def _utility(result: RunResult) -> list[tuple[str, str]]:
             )
         )
     return lines
+
+
+def _papers(report: Path | None) -> list[tuple[str, str]]:
+    """What was written for people who were not there."""
+    if report is None:
+        return [("report", "could not be written")]
+    from fedpriv.report.bundle import NAME
+
+    return [("report", str(report)), ("evidence", f"{report.with_name(NAME)}, the run in one signed file")]
 
 
 def _own_models(result: RunResult) -> list[tuple[str, str]]:

@@ -141,6 +141,7 @@ def test_a_language_model_is_judged_by_perplexity_and_by_what_it_writes() -> Non
         base_continuations=Continuations(8, 0.125, 0.625),
     )
     lines = dict(summary(model, None))
+    assert (lines["report"], lines.get("evidence")) == ("could not be written", None)
     assert lines["perplexity"] == "24.12 on held-out texts; base model 31.50"
     assert lines["accuracy"] == "0.741 on held-out data; base model 0.498 (next tokens)"
     assert lines["writes"] == (
@@ -162,6 +163,7 @@ def test_the_summary_says_what_was_asked() -> None:
     assert lines["dropouts"].startswith("9, each a client")
     assert lines["adapter"] == str(Path("runs/demo/adapter"))
     assert lines["report"] == str(Path("runs/demo/report.html"))
+    assert lines["evidence"].startswith(str(Path("runs/demo/evidence.dsse.json")))
     assert "INSECURE" not in lines
 
 
