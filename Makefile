@@ -46,13 +46,14 @@ lint: install
 test: lint flower
 	$(TESTS)
 
-# The tests that need Flower, which the others leave out.
+# The tests that need Flower, which the others leave out.  The long ones mostly wait: for a timeout, a
+# heartbeat that does not come.  So they begin first, and there is one process more.
 flower: $(FLOWER_STAMP)
-	OMP_NUM_THREADS=1 $(FLOWER)/bin/python -m pytest -n $(JOBS) --dist loadfile \
-		tests/unit/flower tests/unit/deployment/test_processes.py fedpriv/flower \
-		tests/integration/test_flower.py tests/integration/test_flower_transport.py \
-		tests/integration/test_deployed_local.py tests/integration/test_deployed_faults.py \
-		tests/integration/test_deployed_return.py
+	OMP_NUM_THREADS=1 $(FLOWER)/bin/python -m pytest -n $$(($(JOBS) + 1)) --dist worksteal --timeout 1500 \
+		tests/integration/test_deployed_faults.py tests/integration/test_deployed_return.py \
+		tests/integration/test_deployed_local.py tests/integration/test_flower.py \
+		tests/integration/test_flower_transport.py \
+		tests/unit/flower tests/unit/deployment/test_processes.py fedpriv/flower
 
 $(FLOWER_STAMP): $(STAMP)
 	$(PYTHON) -m venv --clear $(FLOWER)

@@ -67,13 +67,15 @@ def test_the_server_app_is_killed_and_in_the_next_round_a_node_that_trains(tmp_p
 
 @pytest.mark.slow
 def test_a_node_is_paused_and_killed_after_its_upload_and_the_superlink_in_between(tmp_path: Path) -> None:
-    config = deployed(tmp_path, rounds=3)
+    config = deployed(tmp_path, rounds=4)
     folder = tmp_path / "deployed"
     with LocalDeployment(folder, durable=True) as deployment:
         faults = Faults(deployment, folder)
         faults.submit()
         hit = [faults.pause(VICTIM, "unmask")]
-        faults.await_next_message(VICTIM)  # who it is, in round 2: nothing of this run is left to answer
+        faults.await_next_message(VICTIM)  # who it is: nothing of this run is left to answer
+        # Round 2, or 3 if it was silent for a minute: then Flower gives it up until its next heartbeat.
+        lost = len(finished_rounds(folder)) + 1
         faults.kill_superlink(with_nodes=False)
         faults.submit()
         hit.append(faults.kill(VICTIM, "consistency"))
@@ -81,10 +83,12 @@ def test_a_node_is_paused_and_killed_after_its_upload_and_the_superlink_in_betwe
     assert deployment.running() == {}
 
     # A vector that came is in the sum, whatever becomes of its sender.
-    assert [(round_["round"], round_["survivors"]) for round_ in hit] == [(1, [1, 2, 3]), (3, [1, 2, 3])]
+    assert [round_["round"] for round_ in hit] == [1, lost + 1]
+    assert [round_["survivors"] for round_ in hit] == [[1, 2, 3]] * 2
     assert [round_["dropped"] for round_ in hit] == [[[VICTIM, "unmask"]], [[VICTIM, "consistency"]]]
+    assert lost in (2, 3)
     check_sums(config, folder)
-    check_books(config, folder, lost={2})
+    check_books(config, folder, lost={lost})
 
 
 TRUNCATING = """\
@@ -172,6 +176,7 @@ def test_a_wrong_key_and_half_a_state_are_left_out_while_enough_others_go_on(tmp
         assert "takes no part: The roster does not list this identity." in deployment.log("run")
         faults.await_next_message(1)  # of round 2
         faults.kill_server_app()
+        faults.await_rest(2, like=1)
         for path, content in stranger.items():
             path.write_bytes(content)
         (state,) = (folder / "nodes" / "2" / "state").glob("*.state")

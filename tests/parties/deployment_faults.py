@@ -21,7 +21,7 @@ NODES = (1, 2, 3)
 VICTIM, OTHERS = 1, [2, 3]
 MESSAGES = ("prepare", "advertise", "share", "upload", "consistency", "unmask")
 """What a node is asked from when it is met to the end of its first round."""
-PATIENCE = {"timeout": 20, "training_timeout": 45}
+PATIENCE = {"timeout": 40, "training_timeout": 120}
 PAUSE = 0.05
 
 
@@ -72,6 +72,13 @@ class Faults:
         """Wait until a node has been given one more message than now."""
         number = self._received(node) + 1
         self._await(lambda: self._received(node) >= number)
+
+    def await_rest(self, node: int, like: int) -> None:
+        """Wait until a node has answered all that it and another one were given: it writes nothing more."""
+        asked = self._received(like)
+        while not asked <= self._received(node) == self._answered(node):
+            assert self.deployment.status(f"node-{node}") is None, self.deployment.log(f"node-{node}")
+            time.sleep(PAUSE)
 
     def await_round(self) -> dict[str, Any]:
         """Wait for one more sum than there is now."""
@@ -131,6 +138,9 @@ class Faults:
 
     def _received(self, node: int) -> int:
         return self.deployment.log(f"node-{node}").count("Received successfully")
+
+    def _answered(self, node: int) -> int:
+        return self.deployment.log(f"node-{node}").count("Sent successfully")
 
     def _await(self, reached: Callable[[], bool]) -> None:
         while not reached():
