@@ -177,7 +177,7 @@ def test_two_rounds_with_a_node_killed_in_the_second(tmp_path: Path, monkeypatch
             env=made.environment,
             capture_output=True,
             text=True,
-            timeout=230,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -21,7 +21,7 @@ from fedpriv.errors import UsageError
 
 NODES = ("1", "2", "3")
 VICTIM = "2"
-TIMEOUT = 12.0
+TIMEOUT = 60.0
 
 PROJECT = """\
 [build-system]
