@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -13,16 +14,17 @@ from torch import nn
 
 from fedpriv import dp
 from fedpriv.entropy import Entropy
-from fedpriv.errors import UsageError
+from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.peft import Manifest
 from fedpriv.private.account import Account, Plan, make_plan
 from fedpriv.private.budget import Budget
 from fedpriv.private.canonical import Records
+from fedpriv.private.draws import own_draws
 from fedpriv.private.metrics import Metrics
 from fedpriv.private.sampling import PoissonBatch, Sampler, length, onto
 from fedpriv.private.untouched import Untouched
 from fedpriv.training.losses import losses_of
-from fedpriv.training.per_record import Losses, PerRecordGradients
+from fedpriv.training.per_record import ClippedSum, Losses, PerRecordGradients
 
 __all__ = ["PrivateGradients"]
 
@@ -58,7 +60,8 @@ class PrivateGradients:
 
     Raises:
         UsageError: an argument out of range, or records that have no canonical form and no fingerprint.
-        UnsafeParameters: no gradient by record is known for something in the model, or records are coupled.
+        UnsafeParameters: no gradient by record is known for something in the model, records are coupled, or
+            the collator makes of them another number of rows.
     """
 
     def __init__(
@@ -142,7 +145,7 @@ class PrivateGradients:
     @property
     def expected_batch(self) -> float:
         """Expected number of records in a sample: what a noisy sum is divided by."""
-        return self._plan.sampling_rate * len(self._sampler.records)
+        return self._plan.sampling_rate * self._sampler.count
 
     @property
     def steps(self) -> int:
@@ -291,7 +294,7 @@ class PrivateGradients:
             noise_multiplier=multiplier if self._multiplier is None else self._multiplier,
             clip=self._plan.grid.clip,
             dimension=self._manifest.size,
-            records=len(self._sampler.records),
+            records=self._sampler.count,
             sampling_rate=self._plan.sampling_rate,
             steps=self._plan.steps,
         )
@@ -300,10 +303,14 @@ class PrivateGradients:
 
     # Inside.
 
-    def _precision(self) -> torch.autocast:
-        """What this was made with, whatever the caller has switched on around it."""
-        dtype = self._autocast or torch.bfloat16
-        return torch.autocast(self._device.type, dtype=dtype, enabled=self._autocast is not None)
+    @contextmanager
+    def _passes(self, *labels: str | int) -> Iterator[None]:
+        """The precision that this was made with, and random numbers of its own, whatever the caller set."""
+        precision = torch.autocast(
+            self._device.type, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None
+        )
+        with precision, own_draws(self._device, self._entropy.stream("model", *labels)):
+            yield
 
     @property
     def _device(self) -> torch.device:
@@ -314,12 +321,12 @@ class PrivateGradients:
 
     def _try(self, clip: float) -> None:
         """See on three records, before anything is planned, that the engine is right; nothing is kept."""
-        count = len(self._sampler.records)
+        count = self._sampler.count
         if not count:
             raise UsageError("the data set holds no record")
         some = self._sampler.read(np.unique([0, count // 2, count - 1]))
-        with self._precision():
-            self._engine.clipped_sum(self._batch(some), clip=clip, clipping=self._clipping)
+        with self._passes("trial"):
+            self._clipped(some, clip)
         if self.metrics is not None:
             self.metrics.clear()
 
@@ -327,7 +334,7 @@ class PrivateGradients:
         """How many records, each as long as the longest of all, one pass takes in ``memory`` bytes."""
         records = self._sampler.records
         longest = max(range(len(records)), key=lambda index: length(records[index]))
-        with self._precision():
+        with self._passes("memory"):
             batch = self._batch(self._sampler.read(np.full(3, longest)))
             return self._engine.records_within(batch, memory)
 
@@ -335,11 +342,9 @@ class PrivateGradients:
         """The clipped gradients of the sample's records, added in double precision."""
         parameters = self._engine.parameters()
         sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
-        with self._precision():
+        with self._passes(batch.step or 0):
             for items in batch.micro_batches(self._micro_batch):
-                found = self._engine.clipped_sum(
-                    self._batch(items), clip=self._plan.grid.clip, clipping=self._clipping
-                )
+                found = self._clipped(items, self._plan.grid.clip)
                 for name, part in found.sums.items():
                     sums[name].add_(part)
                 if self.metrics is not None:
@@ -347,6 +352,18 @@ class PrivateGradients:
         if self.metrics is not None:
             self.metrics.close(self._plan.grid.clip)
         return sums
+
+    def _clipped(self, items: Sequence[Any], clip: float) -> ClippedSum:
+        """The clipped sum of some records, each of which is one row of their batch."""
+        found = self._engine.clipped_sum(self._batch(items), clip=clip, clipping=self._clipping)
+        if len(found.norms) != len(items):
+            raise UnsafeParameters(
+                f"the collator makes {len(found.norms)} rows of {len(items)} records, so that what is "
+                "clipped is no record's gradient",
+                hint="give one row a record: cut long texts, or let each window be a record of the data set, "
+                "and pack none together",
+            )
+        return found
 
     def _next_step(self) -> int:
         return (self._account.record.last_round or 0) + 1

@@ -55,14 +55,28 @@ class Sampler:
     Args:
         records: the data set; read in this process.
         rate: probability of each record, rounded down to a multiple of 2^-64.
+
+    Attributes:
+        count: how many records there are, which noise, ledger and divisor were made for.
     """
 
     def __init__(self, records: Records, rate: float) -> None:
         self.records = records
         self.rate = rate
+        self.count = len(records)
 
     def draw(self, words: dp.Words) -> PoissonBatch:
-        """A fresh sample."""
+        """A fresh sample.
+
+        Raises:
+            UsageError: the data set is no longer as long as it was.
+        """
+        if len(self.records) != self.count:
+            raise UsageError(
+                f"the data set has {len(self.records)} records, and had {self.count} when the run was "
+                "planned",
+                hint="leave it as it is while the run goes on; what is added needs a run of its own",
+            )
         return PoissonBatch(self.read(dp.poisson_sample(len(self.records), self.rate, words)))
 
     def read(self, indices: NDArray[np.int64]) -> list[Any]:
