@@ -185,6 +185,7 @@ class _Writer:
             model=self._model() if client and self.parties is None else None,
             aggregators=(way_of_summing(plan),),
             trust=(plan.trust,),
+            units=(plan.unit,),
             allow_semi_honest=plan.server_follows,
             allow_insecure_seed=plan.insecure and self.parties is None,
         )

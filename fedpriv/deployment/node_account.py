@@ -44,7 +44,7 @@ class NodeAccount:
         self._set_cap(policy)
         plan = self.bundle.plan
         event, rounds = of_one_client(plan.event, plan.rounds)
-        self.ledger.check(self.book.dataset, event=event, rounds=rounds)
+        self.ledger.check(self.book.dataset, event=event, rounds=rounds, unit=plan.unit_key)
 
     def follow(self, rows: Sequence[Row]) -> bytes:
         """Take the server's chain, write down what became of the client's rounds, and sign where it ends.

@@ -18,7 +18,7 @@ from fedpriv.federation.planning.plan import Plan
 from fedpriv.keystore import Roster, load_party
 from fedpriv.keystore.settings_file import Fields, read_settings
 
-__all__ = ["AGGREGATORS", "FORMATS", "TRUST", "RunPolicy", "load_run_policy", "way_of_summing"]
+__all__ = ["AGGREGATORS", "FORMATS", "TRUST", "UNITS", "RunPolicy", "load_run_policy", "way_of_summing"]
 
 Role = Literal["client", "authority"]
 Format = Literal["auto", "csv", "jsonl", "parquet"]
@@ -27,6 +27,7 @@ FORMATS: Final = ("auto", "csv", "jsonl", "parquet")
 AGGREGATORS: Final = ("masked", "ckks", "shared-key", "plain")
 """The ways of summing that an owner may allow: `ckks` with a key that every client has is one of its own."""
 TRUST: Final = ("local", "distributed", "central")
+UNITS: Final = ("record", "client")
 
 _SEE: Final = "`fedpriv deploy` writes one, with a comment on every field."
 
@@ -51,7 +52,7 @@ class RunPolicy:
         model: folder of the base model, in place of the configuration's `model.id`.
         anchors: folder of the sealed states' sequence numbers; default: beside them.
         passphrase_file: of the identity, where it has a passphrase.
-        aggregators, trust: what is allowed of `AGGREGATORS` and of `TRUST`.
+        aggregators, trust, units: what is allowed of `AGGREGATORS`, `TRUST` and `UNITS`.
         allow_semi_honest: that the sum protects only from a server that follows the protocol
             (`Plan.server_follows`).
         allow_insecure_seed: for tests: noise that whoever knows the number can take off again.
@@ -76,6 +77,7 @@ class RunPolicy:
     passphrase_file: Path | None = None
     aggregators: tuple[str, ...] = ("masked", "ckks")
     trust: tuple[str, ...] = ("local", "distributed")
+    units: tuple[str, ...] = UNITS
     allow_semi_honest: bool = False
     allow_insecure_seed: bool = False
 
@@ -143,6 +145,7 @@ class RunPolicy:
         for field, planned, allowed in (
             ("aggregators", way_of_summing(plan), self.aggregators),
             ("trust", plan.trust, self.trust),
+            ("units", plan.unit, self.units),
         ):
             if planned not in allowed:
                 raise UnsafeParameters(
@@ -215,6 +218,7 @@ def _policy(given: Fields) -> RunPolicy:
         passphrase_file=given.optional(given.path, "passphrase_file"),
         aggregators=given.words("aggregators", AGGREGATORS, ("masked", "ckks")),
         trust=given.words("trust", TRUST, ("local", "distributed")),
+        units=given.words("units", UNITS, UNITS),
         allow_semi_honest=given.flag("allow_semi_honest", False),
         allow_insecure_seed=given.flag("allow_insecure_seed", False),
     )

@@ -76,8 +76,9 @@ def _policy(policy: RunPolicy, fingerprint: str, made: bool) -> Iterator[_Paragr
     )
     cap = "; the cap of this node's own ledger" if policy.role == "client" else ""
     yield (
-        f"What all rounds of a run may cost at most{cap}.",
-        {"max_epsilon": policy.max_epsilon, "delta": policy.delta},
+        f"What all rounds of a run may cost at most{cap}, and for whom (record, client): an epsilon for each "
+        "client covers all of its records, one for each record a single one.",
+        {"max_epsilon": policy.max_epsilon, "delta": policy.delta, "units": policy.units},
     )
     yield (
         "How updates may be summed (masked, ckks, shared-key, plain), and who may add the noise (local, "

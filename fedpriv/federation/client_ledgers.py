@@ -73,7 +73,12 @@ class ClientLedgers:
         unwilling = self._asked(
             self.clients,
             lambda ledger: ledger.willing(
-                event=plan.event, rounds=plan.rounds, epsilon=epsilon, name=name, delta=plan.delta
+                event=plan.event,
+                rounds=plan.rounds,
+                unit=plan.unit_key,
+                epsilon=epsilon,
+                name=name,
+                delta=plan.delta,
             ),
         )
         if unwilling and len(self.clients) - len(unwilling) < plan.noise.min_survivors:

@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Final
 
 from fedpriv.dp import BandedMatrixRound, Event, InTurns, event_from_dict
-from fedpriv.errors import FedprivError, IntegrityError, UsageError
+from fedpriv.errors import BudgetExceeded, FedprivError, IntegrityError, UsageError
 from fedpriv.ledger.body import Kind, check_body, number
 from fedpriv.ledger.rows import Row, genesis
 
-__all__ = ["TRANSITIONS", "Budget", "Chain", "RoundState", "Run", "RunState"]
+__all__ = ["RECORD", "TRANSITIONS", "Budget", "Chain", "RoundState", "Run", "RunState"]
 
 
 class RunState(StrEnum):
@@ -36,6 +36,9 @@ class RoundState(StrEnum):
     RELEASED = "released"
     VOIDED = "voided"
 
+
+RECORD: Final = "record"
+"""The unit of a reserved round that names none."""
 
 _COUNTED_IN_PLACE: Final = (BandedMatrixRound, InTurns)
 """Events of which r rounds of one run cost less than r times one: it matters which rounds they are."""
@@ -92,7 +95,8 @@ class Chain:
 
     ``anchor`` is the run whose plan fixed the accounting of the data set: the first one that was not finished
     unused before the next was planned.  ``anchor_epsilon`` is the budget's ε when it was planned.  ``shared``
-    says that a second plan was admitted beside or after the anchor (spec 6).
+    says that a second plan was admitted beside or after the anchor (spec 6).  ``unit`` is ``record`` or
+    ``client`` once a round was reserved: all of a data set's rounds protect the same.
     """
 
     def __init__(self, dataset: str) -> None:
@@ -105,6 +109,7 @@ class Chain:
         self.anchor: str | None = None
         self.anchor_epsilon = 0.0
         self.shared = False
+        self.unit: str | None = None
 
     @classmethod
     def of(cls, dataset: str, rows: Iterable[Row]) -> Chain:
@@ -163,10 +168,21 @@ class Chain:
             raise _illegal(kind, body, run_state, round_state)
         if run is not None and isinstance(run.event, _COUNTED_IN_PLACE):
             _check_place(run, kind, number_)
+        if kind == Kind.RESERVE:
+            self.check_unit(body["details"])
         if kind == Kind.PLAN and self.budget is None:
             raise UsageError(
                 f"The data set {self.dataset} has no privacy budget yet.",
                 hint="Set one before planning a run on it.",
+            )
+
+    def check_unit(self, details: object) -> None:
+        """Raise `BudgetExceeded` where a round with these details is for another unit than earlier ones."""
+        if self.unit not in (None, _unit(details)):
+            raise BudgetExceeded(
+                f"The budget of this data set is spent for each {self.unit}, and this would be for each "
+                f"{_unit(details)}: the two do not add up to one guarantee.",
+                hint="Keep to one unit for one data set.",
             )
 
     def apply(self, row: Row) -> None:
@@ -185,6 +201,8 @@ class Chain:
             if row.round is not None:
                 run.states[row.round] = after
                 run.counted += {Kind.RESERVE: 1, Kind.VOID: -1}.get(row.kind, 0)
+            if row.kind == Kind.RESERVE:
+                self.unit = _unit(body["details"])
         self.head = row.hash
         self.length += 1
 
@@ -214,6 +232,12 @@ class Chain:
             rule=str(body["rule"]),
             epsilon=number(body["epsilon"]),
         )
+
+
+def _unit(details: object) -> str:
+    """Whom a reserved round protects: ``record`` or ``client``, without whose records they are."""
+    named = details.get("unit", RECORD) if isinstance(details, Mapping) else RECORD
+    return str(named).partition(":")[0]
 
 
 def _check_place(run: Run, kind: str, number_: object) -> None:

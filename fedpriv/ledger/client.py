@@ -8,7 +8,7 @@ from fedpriv.crypto import SigningKey
 from fedpriv.dp import Event, of_one_client
 from fedpriv.errors import BudgetExceeded, IntegrityError, UsageError
 from fedpriv.ledger.body import Details, Kind
-from fedpriv.ledger.chain import Chain, RoundState
+from fedpriv.ledger.chain import RECORD, Chain, RoundState
 from fedpriv.ledger.countersigned import Head, sign_withdrawal
 from fedpriv.ledger.ledger import Ledger
 from fedpriv.ledger.rows import Row
@@ -104,7 +104,9 @@ class ClientLedger:
 
     # Runs
 
-    def willing(self, *, event: Event, rounds: int, epsilon: float, name: str, delta: float) -> None:
+    def willing(
+        self, *, event: Event, rounds: int, epsilon: float, name: str, delta: float, unit: str = RECORD
+    ) -> None:
         """Say whether the client's own budget admits a plan, giving the client a budget where it has none.
 
         Where clients take turns, the client counts its own rounds alone (`fedpriv.dp.of_one_client`).
@@ -116,7 +118,7 @@ class ClientLedger:
         if self._ledger.budget(self.dataset) is None:
             self._ledger.set_budget(self.dataset, name, epsilon, delta)
         own, most = of_one_client(event, rounds)
-        self._ledger.check(self.dataset, event=own, rounds=most)
+        self._ledger.check(self.dataset, event=own, rounds=most, unit=unit)
 
     def join(self, run_id: str, *, event: Event, rounds: int, details: Details | None = None) -> None:
         """Commit to a run that the server's chain holds; a second call for the same run changes nothing.

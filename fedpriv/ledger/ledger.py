@@ -26,7 +26,7 @@ from fedpriv.ledger.body import (
 )
 from fedpriv.ledger.budget import Spent, admit_plan, admit_reserve, check_budget, spent, warm
 from fedpriv.ledger.bundle import make_bundle
-from fedpriv.ledger.chain import Budget, Chain
+from fedpriv.ledger.chain import RECORD, Budget, Chain
 from fedpriv.ledger.countersigned import Head
 from fedpriv.ledger.record import RunRecord
 from fedpriv.ledger.rows import Row, seal
@@ -172,15 +172,19 @@ class Ledger:
             body |= {"rule": admission.rule, "epsilon": repr(admission.epsilon)}
             return self._write(chain, Kind.PLAN, body)
 
-    def check(self, dataset: str, *, event: Event, rounds: int) -> None:
-        """Say whether the budget would admit a plan of ``rounds`` rounds of ``event``; nothing is written.
+    def check(self, dataset: str, *, event: Event, rounds: int, unit: str = RECORD) -> None:
+        """Say whether the budget would admit ``rounds`` rounds of ``event``; nothing is written.
+
+        ``unit`` is what their RESERVE rows will name.
 
         Raises:
-            BudgetExceeded: it would not, with the reason that `plan` would give.
+            BudgetExceeded: it would not, with the reason that `plan` or `reserve` would give.
             UsageError: the data set has no budget.
         """
         with self._lock:
-            admit_plan(self._chain(check_dataset(dataset)), event, rounds)
+            chain = self._chain(check_dataset(dataset))
+            chain.check_unit({"unit": unit})
+            admit_plan(chain, event, rounds)
 
     def reserve(self, run_id: str, round: int, details: Details | None = None) -> Row:  # noqa: A002
         """Count a round as spent, durably, before anything of it may leave a client.

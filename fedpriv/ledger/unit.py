@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from fedpriv.errors import BudgetExceeded
 from fedpriv.ledger.body import Kind
+from fedpriv.ledger.chain import RECORD
 from fedpriv.ledger.ledger import Ledger
 
 __all__ = ["RECORD", "check_unit"]
-
-RECORD = "record"
-"""The unit of a reserved round that names none."""
 
 
 def check_unit(ledger: Ledger, dataset: str, unit_key: str) -> None:

@@ -39,7 +39,7 @@ def _check(config: Config, plan: Plan, ledger: Ledger | None) -> None:
     if ledger is not None:
         check_unit(ledger, plan.dataset, plan.unit_key)
         if ledger.budget(plan.dataset) is not None:
-            ledger.check(plan.dataset, event=plan.event, rounds=plan.rounds)
+            ledger.check(plan.dataset, event=plan.event, rounds=plan.rounds, unit=plan.unit_key)
             return
     if plan.epsilon_pld > first_budget(config):
         raise BudgetExceeded(

@@ -155,6 +155,7 @@ def test_members_in_another_order_are_another_roster(policy: RunPolicy, planned:
         (lambda own: replace(own, delta=1e-9, max_epsilon=0.5), "at delta = 1e-09; this node allows 0.5"),
         (lambda own: replace(own, aggregators=("ckks",)), "aggregator is 'masked'; this node allows 'ckks'"),
         (lambda own: replace(own, trust=("local",)), "trust is 'distributed'; this node allows 'local'"),
+        (lambda own: replace(own, units=("client",)), "unit is 'record'; this node allows 'client'"),
     ],
 )
 def test_a_plan_below_the_owner_s_floors_is_refused(
