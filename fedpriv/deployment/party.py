@@ -5,6 +5,7 @@ The clauses DE-1 to DE-8 are those of protocols/deployment/spec.md.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 from fedpriv.aggregation import AggregationClient
 from fedpriv.aggregation.interface import Party
 from fedpriv.ckks.mode import AUTHORITY
-from fedpriv.crypto import SigningKey, digest
+from fedpriv.crypto import SigningKey, derive_key, digest
 from fedpriv.deployment.bundle import Bundle
 from fedpriv.deployment.messages import (
     Answer,
@@ -29,7 +30,7 @@ from fedpriv.deployment.messages import (
 from fedpriv.deployment.policy import RunPolicy, load_run_policy
 from fedpriv.deployment.transport import Parts
 from fedpriv.entropy import Entropy
-from fedpriv.errors import ProtocolViolation, UsageError
+from fedpriv.errors import IntegrityError, ProtocolViolation, UsageError
 from fedpriv.federation.cohort import Cohort
 from fedpriv.federation.round_server import round_context
 from fedpriv.federation.work.kept import Kept
@@ -49,6 +50,8 @@ __all__ = ["Node", "answer"]
 _ACCEPTED: Final = "accepted"
 _ROUND_BYTES: Final = 8
 _CONTEXT_BYTES: Final = 32
+_TAG_BYTES: Final = 32
+_OPENED: Final = b"fedpriv/deployment opened/v1"
 
 _log = logging.getLogger(__name__)
 
@@ -159,7 +162,7 @@ class Node:
         with StateFile(self.policy.state / name, anchors / f"{name}.sequence") as file:
             client = None if self.number == AUTHORITY else self._client(cohort)
             party: Party = client or cohort.authority(self.key, os.urandom)
-            opened = _resume(party, file.load(), request)
+            opened = self._resume(party, file.load(), request)
             _log.debug("state is resumed")
             signature, before = b"", party.sequence
             if request.upload is not None:
@@ -170,9 +173,50 @@ class Node:
             finally:
                 # DE-6, also where a refusal is a step: a party that forgot its answer could give another.
                 if party.sequence > before or request.opens:
-                    file.store(opened + party.save(), party.sequence)
+                    tag = self._tag(request.run, opened)
+                    file.store(opened + tag + party.save(), party.sequence)
                     _log.debug("state is kept")
             return Answer(self.number, signature, tuple(messages))
+
+    def _resume(self, party: Party, saved: tuple[bytes, int] | None, request: Step) -> bytes:
+        """Go on from what was saved, and open the round where this is its first message.
+
+        Returns:
+            number and context of the round that is open, as they stand before the sealed state.
+
+        Raises:
+            IntegrityError: the saved state is not this node's, or was changed.
+            ProtocolViolation: the round is not the one that is open (DE-3).
+        """
+        asked, opened = request.round.to_bytes(_ROUND_BYTES, "big") + request.context, b""
+        if saved is not None:
+            length = _ROUND_BYTES + _CONTEXT_BYTES
+            opened, tag, state = (
+                saved[0][:length],
+                saved[0][length:][:_TAG_BYTES],
+                saved[0][length + _TAG_BYTES :],
+            )
+            if not hmac.compare_digest(tag, self._tag(request.run, opened)):
+                raise IntegrityError(
+                    "The saved state is not that of this node in this run, or was changed. [DE-6]",
+                    hint="This node's part in the run has ended; take part in another run.",
+                )
+            party.restore(state, least_sequence=saved[1])
+        if request.opens:
+            party.open_round(request.round, request.context)
+            return asked
+        if opened != asked:
+            raise ProtocolViolation(
+                f"Round {request.round} is not the one that was opened here, or was opened for something "
+                "else.",
+                clause="DE-3",
+                hint="The first message of a round opens it, for one model and one ledger.",
+            )
+        return opened
+
+    def _tag(self, run: bytes, opened: bytes) -> bytes:
+        """What shows that this node itself opened a round, with this context: 32 bytes (DE-6)."""
+        return derive_key(self.key.seed, salt=run, info=(_OPENED, opened))
 
     def _client(self, cohort: Cohort) -> AggregationClient:
         entropy = Entropy(self.bundle.config.privacy.insecure_seed)
@@ -249,29 +293,6 @@ class Node:
             _log.warning("%d records had a gradient that is not finite; they were left out.", learns.dropped)
         work.save_prefixes()
         return vector
-
-
-def _resume(party: Party, saved: tuple[bytes, int] | None, request: Step) -> bytes:
-    """Go on from what was saved, and open the round where this is its first message.
-
-    Returns:
-        number and context of the round that is open, as they stand before the sealed state.
-    """
-    asked, opened = request.round.to_bytes(_ROUND_BYTES, "big"), b""
-    if saved is not None:
-        length = _ROUND_BYTES + _CONTEXT_BYTES
-        opened, state = saved[0][:length], saved[0][length:]
-        party.restore(state, least_sequence=saved[1])
-    if request.opens:
-        party.open_round(request.round, request.context)
-        return asked + request.context
-    if opened != asked + request.context:
-        raise ProtocolViolation(
-            f"Round {request.round} is not the one that was opened here, or was opened for something else.",
-            clause="DE-3",
-            hint="The first message of a round opens it, for one model and one ledger.",
-        )
-    return opened
 
 
 def _number(policy: RunPolicy, roster: Roster, key: SigningKey) -> int:

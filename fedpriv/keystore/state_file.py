@@ -30,8 +30,9 @@ _MAGIC: Final = b"fedpriv state 1\n"
 _SEQUENCE_BYTES: Final = 8
 _HEAD_BYTES: Final = len(_MAGIC) + _SEQUENCE_BYTES + hashlib.sha256().digest_size
 _ANCHOR_TEXT: Final = re.compile(rb"fedpriv anchor 1 ([0-9]{1,19})\n")
-_REJOIN: Final = (
-    "Put no older copy in its place; to begin anew, remove {}, and let this party join with new keys."
+_ENDED: Final = (
+    "This party's part in the run has ended: what it answered is not known, and a second answer could open "
+    "its vector. Put no older copy in its place, keep the files, and go on in a new run or session."
 )
 
 
@@ -112,7 +113,7 @@ class StateFile:
             if anchored:
                 raise IntegrityError(
                     f"The state {self.path} is lost: its anchor says that number {anchored} was stored.",
-                    hint=_REJOIN.format(self.anchor),
+                    hint=_ENDED,
                 )
             self._floor = 0
             return None
@@ -120,12 +121,12 @@ class StateFile:
         if anchored is None:
             raise IntegrityError(
                 f"The state {self.path} has lost its anchor {self.anchor}: nothing tells whether it is old.",
-                hint=_REJOIN.format(self.path),
+                hint=_ENDED,
             )
         if sequence < anchored:
             raise IntegrityError(
                 f"The state {self.path} went back in time, from number {anchored} to {sequence}.",
-                hint=_REJOIN.format(f"{self.path} and {self.anchor}"),
+                hint=_ENDED,
             )
         if sequence > anchored:  # a crash came between the two files
             self._write_anchor(sequence)
@@ -178,7 +179,7 @@ class StateFile:
         if content[:_HEAD_BYTES] != _MAGIC + number + _checksum(number, data):
             raise IntegrityError(
                 f"The state {self.path} is damaged, or is none.",
-                hint=_REJOIN.format(f"{self.path} and {self.anchor}"),
+                hint=_ENDED,
             )
         return data, int.from_bytes(number, "big")
 
@@ -191,7 +192,7 @@ class StateFile:
         if match is None:
             raise IntegrityError(
                 f"The state's anchor {self.anchor} is damaged, or is none.",
-                hint=_REJOIN.format(f"{self.path} and {self.anchor}"),
+                hint=_ENDED,
             )
         return int(match[1])
 

@@ -113,7 +113,7 @@ def memory_seal(group: Group, client: int, identity: SigningKey) -> StateSeal:
         key=derive_key(identity.seed, salt=group.id, info=(NAME.encode(), b"state", name)),
         context=frame(b"state", group.id, name),
         owner=f"client {client} in this run",
-        hint="Take part again with the next round, without the state.",
+        hint="This client's part in the run has ended; take part in another run.",
         danger=", and answering from it could open this client's vector",
         clause="SA-6",
     )

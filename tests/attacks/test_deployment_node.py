@@ -5,6 +5,7 @@ Each goes on from a genuine run: the node's folder is as it was when the genuine
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -187,6 +188,20 @@ def test_the_state_is_removed_and_its_anchor_is_not(run: Recorded, node: Path) -
         path.unlink()
     with pytest.raises(IntegrityError, match="is lost"):
         moment.answer(run.moments["upload 1"].parts)
+
+
+def test_the_round_s_context_is_rewritten_in_the_saved_state(run: Recorded, node: Path) -> None:
+    """By whoever can write the node's disk, so that it takes another model for the round's."""
+    moment = run.at("upload 1", node)
+    (path,) = moment.folder.glob("state/*.state")
+    raw = path.read_bytes()
+    magic, checksum = len(b"fedpriv state 1\n"), hashlib.sha256().digest_size
+    number, data = raw[magic : magic + 8], raw[magic + 8 + checksum :]
+    forged = data[:8] + bytes(32) + data[40:]
+    path.write_bytes(raw[:magic] + number + hashlib.sha256(raw[:magic] + number + forged).digest() + forged)
+    with pytest.raises(IntegrityError, match=r"or was changed. \[DE-6\]"):
+        moment.answer()
+    assert rounds(moment) == []
 
 
 def test_all_of_the_disk_is_put_back_but_the_ledger(run: Recorded, node: Path) -> None:
