@@ -67,7 +67,7 @@ def is_safe_public(public: bytes) -> bool:
     """Whether 32 bytes are the one encoding of an X25519 public key that is not of low order.
 
     A second encoding of a key (the prime added, or the top bit set) is refused too: it would let one key pass
-    for two.
+    for two.  A key plus a point of low order passes and agrees to the same secret, so bind who is meant.
 
     >>> is_safe_public(bytes(32)), is_safe_public(AgreementKey.from_seed(bytes(32)).public)
     (False, True)

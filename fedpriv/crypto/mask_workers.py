@@ -9,7 +9,7 @@ line, and no worker can die alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
@@ -79,24 +79,32 @@ class MaskWorkers:
             start: index of ``target[0]`` in the whole vector; ``start`` words are a multiple of 512 KiB.
 
         Raises:
-            UsageError: as `fedpriv.crypto.add_masks`, with nothing changed; or the workers have ended.
+            UsageError: as `fedpriv.crypto.add_masks`, with nothing changed; or the workers have ended, with
+                nothing changed unless another thread ended them meanwhile.
         """
-        if self._pool is None:
-            raise UsageError("These workers have ended.", hint="Add the masks before leaving the block.")
+        pool = self._pool
+        if pool is None:
+            raise _ended()
         check_masks(target, masks, start)
         step = _piece_words(target, self._count)
         if step >= target.size:
             add_masks(target, masks, start=start)
             return
-        pieces = [
-            self._pool.submit(add_masks, target[first : first + step], masks, start=start + first)
-            for first in range(0, target.size, step)
-        ]
-        # All are waited for before the first fault is raised: nobody writes to the target after the return.
-        faults = [piece.exception() for piece in pieces]
-        for fault in faults:
-            if fault is not None:
-                raise fault
+        pieces: list[Future[None]] = []
+        try:
+            for first in range(0, target.size, step):
+                part = target[first : first + step]
+                pieces.append(pool.submit(add_masks, part, masks, start=start + first))
+        except RuntimeError:  # closed by another thread meanwhile
+            raise _ended() from None
+        finally:  # nobody writes to the target after the return
+            wait(pieces)
+        for piece in pieces:
+            piece.result()
+
+
+def _ended() -> UsageError:
+    return UsageError("These workers have ended.", hint="Add the masks before leaving the block.")
 
 
 def _piece_words(target: NDArray[Any], workers: int) -> int:

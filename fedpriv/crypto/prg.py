@@ -87,7 +87,8 @@ def add_masks(target: NDArray[Any], masks: Sequence[tuple[bytes, bool]], *, star
     """Add the masks of many keys to ``target`` in place, word by word; take away those marked True.
 
     A mask is what AES-256-GCM makes of zeros, a segment of 512 KiB at a time whose number is the nonce; the
-    tags are dropped.  This is counter mode, by the fastest code that OpenSSL has for it.  So a vector can be
+    tags are dropped.  This is counter mode, by the fastest code that
+    OpenSSL has for it where there is vector AES.  So a vector can be
     masked segment by segment in any order, which gives what masking the whole gives.  Arithmetic is modulo 2
     to the width of a word; the caller reduces modulo ``2**bits`` at the end, which gives the same as reducing
     at each step because ``2**bits`` divides the word's modulus.

@@ -297,7 +297,11 @@ class Server:
             self._round.answered(Stage.UPLOAD),
             record.level_shares,
         )
-        self._round.sum.add_masks(masks, self._add_masks)
+        try:
+            self._round.sum.add_masks(masks, self._add_masks)
+        except BaseException:  # also Ctrl-C: who went on from here would take some off twice
+            self._abort(Closing.FAULT)
+            raise
         record.stage = self._following(Closing.ENOUGH)
         record.forget()
 

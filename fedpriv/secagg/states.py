@@ -69,6 +69,7 @@ class Closing(StrEnum):
     NOBODY_JOINED = "enough were prepared and nobody joined"
     TOO_FEW = "too few are left"
     MISMATCH = "a recovered secret is false"
+    FAULT = "masks were taken off in part"
 
 
 _ClientTable = Mapping[tuple[ClientState, type[Message]], ClientState]
@@ -102,6 +103,7 @@ _SERVER_COMMON: _ServerTable = {
     (Stage.UNMASK, Closing.ENOUGH): Stage.FINISHED,
     (Stage.UNMASK, Closing.TOO_FEW): Stage.ABORTED,
     (Stage.UNMASK, Closing.MISMATCH): Stage.ABORTED,
+    (Stage.UNMASK, Closing.FAULT): Stage.ABORTED,
 }
 
 SERVER_TRANSITIONS: Mapping[bool, _ServerTable] = {

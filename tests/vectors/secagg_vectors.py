@@ -99,7 +99,7 @@ def masks() -> Case:
     about = "Words of Mask(key) from `first` on; the SHA-256 of all d, little-endian in 2, 4 or 8 bytes."
     key = hash_("masks of the vectors")
     made = []
-    for b, d in ((16, 3 * 2**18), (20, 2**18), (62, 2**17)):
+    for b, d in ((16, 3 * 2**18), (20, 2**18 + 1), (62, 2**17)):
         words, width = mask(key, b, d), 2 if b <= 16 else 4 if b <= 32 else 8
         raw = b"".join(word.to_bytes(width, "little") for word in words)
         segment = 2**19 // width

@@ -40,6 +40,25 @@ def test_workers_serve_many_vectors_and_then_end() -> None:
         workers.add_masks(np.zeros(4, dtype=np.uint32), MASKS)
 
 
+def test_workers_that_end_meanwhile_say_so_and_leave_the_vector_alone_afterwards() -> None:
+    """Another thread closes them while masks are handed out."""
+    outcomes = set()
+    for _ in range(100):
+        workers = MaskWorkers(2)
+        vector = np.zeros(3_000_000, dtype=np.uint32)
+        closing = threading.Thread(target=workers.close)
+        closing.start()
+        try:
+            workers.add_masks(vector, MASKS[:1])
+            outcomes.add("added")
+        except UsageError:
+            outcomes.add("refused")
+        left = vector.copy()
+        closing.join()
+        assert np.array_equal(vector, left)
+    assert outcomes <= {"added", "refused"}
+
+
 def test_what_cannot_be_masked_is_refused_before_anything_changes() -> None:
     target = np.zeros(300_000, dtype=np.uint32)
     with MaskWorkers(2) as workers:

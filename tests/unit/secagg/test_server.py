@@ -7,7 +7,7 @@ import pytest
 from parties.secagg import CONTEXT, Parties, sparse_params
 
 from fedpriv.errors import DecodeError, ProtocolViolation, TooFewParties, UsageError
-from fedpriv.secagg import Server
+from fedpriv.secagg import SecAggParams, Server, Vector
 
 
 def test_a_reply_twice_late_or_in_another_name_is_refused_and_the_round_goes_on() -> None:
@@ -28,6 +28,29 @@ def test_a_reply_twice_late_or_in_another_name_is_refused_and_the_round_goes_on(
     result = parties.finish()
     assert result.survivors == (1, 2, 3)
     parties.assert_exact(result)
+
+
+def test_a_fault_while_masks_are_taken_off_ends_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tried again would take the first vector's masks off twice, and have a wrong sum."""
+    params = SecAggParams.for_cohort(4, vectors=[Vector("a", 20, 5), Vector("b", 20, 5)])
+    parties = Parties(params=params)
+    taken = []
+
+    def failing(target: object, masks: object, *, start: int = 0) -> None:
+        taken.append(start)
+        if len(taken) == 2:
+            raise MemoryError
+
+    monkeypatch.setattr(parties.server, "_add_masks", failing)
+    parties.run_until("unmask")
+    for client in parties.server.asked:
+        parties.deliver(client, parties.answer(client))
+    with pytest.raises(MemoryError):
+        parties.server.advance()
+    assert parties.server.stage == "aborted"
+    for act in (parties.server.advance, parties.server.result):
+        with pytest.raises(UsageError):
+            act()
 
 
 def test_a_client_that_dropped_out_cannot_come_back_in_the_round() -> None:
