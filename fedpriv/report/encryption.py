@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, get_args
 
 from fedpriv.ckks.security import flooding_slack
 from fedpriv.errors import IntegrityError
+from fedpriv.report.wording import at_most
 
 __all__ = ["Encryption", "hides_updates"]
 
@@ -164,7 +165,7 @@ class Encryption:
                     f"2^-{self.statistical_bits} a key.",
                     "asserted",
                     "By noise that floods each answer; over the run it adds at most "
-                    f"{self.flooding_slack:.1g} to δ, which is not in the stated δ.",
+                    f"{at_most(self.flooding_slack)} to δ, which is not in the stated δ.",
                 )
             )
         return found

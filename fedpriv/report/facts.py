@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fedpriv import dp
 from fedpriv.errors import IntegrityError
 from fedpriv.report.accesses import accesses
 from fedpriv.report.asked_for import asked_for
@@ -221,8 +220,6 @@ def _sent(plan: dict[str, Any]) -> dict[str, Any]:
 
 def _accounting(rundir: RunDirectory, history: History, figures: Figures) -> dict[str, Any]:
     others = sum(spent for _, spent in history.others)
-    everything = [(history.event, history.spent), *history.others]
-    counted = [(event, spent) for event, spent in everything if spent]
     delta = float(rundir.plan["delta"])
     budget = history.budget.body if history.budget else {}
     return {
@@ -250,18 +247,11 @@ def _accounting(rundir: RunDirectory, history: History, figures: Figures) -> dic
         "dataset": {
             "other_runs": len(history.others),
             "other_rounds_spent": others,
-            "epsilon_rdp_all_runs": _finite_rdp(counted, delta),
+            "epsilon_all_runs": history.epsilon,
             "budget_epsilon": _decimal(budget.get("epsilon")),
             "budget_delta": _decimal(budget.get("delta")),
         },
     }
-
-
-def _finite_rdp(counted: list[tuple[dp.Event, int]], delta: float) -> float | None:
-    if not counted:
-        return 0.0
-    epsilon = dp.epsilon_rdp(counted, delta)
-    return epsilon if epsilon < float("inf") else None
 
 
 def _decimal(text: object) -> float | None:

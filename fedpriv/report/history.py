@@ -5,6 +5,7 @@ A row that is not well formed is passed over here: :func:`fedpriv.ledger.verify_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,8 @@ class History:
     """One run in the chain of its data set.
 
     ``reserved``, ``released`` and ``voided`` map a round to its row.  ``others`` holds
-    ``(event, spent rounds)`` of the other runs on the same data.
+    ``(event, spent rounds)`` of the other runs on the same data.  ``epsilon`` is what the ledger says that
+    all of them together cost, by its rule; ``None`` where that is no finite number.
     """
 
     dataset: str
@@ -56,6 +58,7 @@ class History:
     finish: Entry | None
     budget: Entry | None
     others: tuple[tuple[dp.Event, int], ...]
+    epsilon: float | None
 
     @classmethod
     def of(cls, bundle: Mapping[str, Any], run_id: str) -> History:
@@ -74,6 +77,7 @@ class History:
             finish=next((e for e in reversed(mine) if e.kind == "FINISH"), None),
             budget=next((e for e in reversed(entries) if e.kind == "BUDGET"), None),
             others=_others(entries, run_id),
+            epsilon=_claimed(bundle),
         )
 
     @property
@@ -136,6 +140,15 @@ def _entries(bundle: Mapping[str, Any]) -> Iterator[Entry]:
 
 def _by_round(entries: list[Entry], kind: str) -> dict[int, Entry]:
     return {e.body["round"]: e for e in entries if e.kind == kind and type(e.body.get("round")) is int}
+
+
+def _claimed(bundle: Mapping[str, Any]) -> float | None:
+    claims = bundle.get("claims")
+    try:
+        epsilon = float(str(claims["epsilon"])) if isinstance(claims, Mapping) else math.inf
+    except (KeyError, ValueError):
+        return None
+    return epsilon if math.isfinite(epsilon) else None
 
 
 def _others(entries: tuple[Entry, ...], run_id: str) -> tuple[tuple[dp.Event, int], ...]:

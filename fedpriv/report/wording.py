@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_CEILING, Context
 
 __all__ = [
     "adversary",
+    "at_most",
     "count",
     "one_in",
     "percent",
@@ -79,6 +81,16 @@ def scientific(value: float) -> str:
     ('1e-5', '0.002')
     """
     return f"{value:g}".replace("e-0", "e-")
+
+
+def at_most(value: float) -> str:
+    """A small probability to one digit, rounded up.
+
+    >>> at_most(1.49e-07), at_most(1e-05), at_most(9.1e-9)
+    ('2e-7', '1e-5', '1e-8')
+    """
+    up = Context(prec=1, rounding=ROUND_CEILING).create_decimal(repr(float(value)))
+    return scientific(float(up))
 
 
 def times(factor: float) -> str:

@@ -297,7 +297,7 @@ def _encryption(plan: Plan) -> str:
         f"key, a holder {params.opening_bytes:,} to open a sum"
     )
     if plan.flooding_slack:
-        line += f"; their answers add at most {plan.flooding_slack:.1g} to δ"
+        line += f"; their answers add about {plan.flooding_slack:.2g} to δ"
     return line
 
 

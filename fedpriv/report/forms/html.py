@@ -7,7 +7,7 @@ from typing import Any
 
 from fedpriv.report.charts import charts
 from fedpriv.report.forms.page import templates
-from fedpriv.report.wording import count, one_in, percent, percent_up, rounded_up, scientific
+from fedpriv.report.wording import at_most, count, one_in, percent, percent_up, rounded_up, scientific
 
 __all__ = ["render"]
 
@@ -37,6 +37,7 @@ def render(report: Mapping[str, Any]) -> str:
         "plural": count,
         "delta": scientific,
         "one_in": one_in,
+        "at_most": at_most,
     }
     drawn = {
         key: {
