@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,6 +20,10 @@ from fedpriv.secagg import UPDATE, SecAggParams, Sum, Vector
 __all__ = ["PrivateSumPlan", "PrivateTotal"]
 
 _DOMAIN: Final = "fedpriv flower"
+_LARGEST: Final = 1e100
+"""Far above any clip, and its square far below what a float holds, however many are added."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,6 +190,9 @@ class PrivateSumPlan:
     ) -> NDArray[np.uint64]:
         """One client's contribution: clipped, rotated, rounded, its share of the noise added.
 
+        Numbers that are not finite count as a vector of zeros, which nobody but this client's log is told: a
+        refusal would say of the records what no noise covers.
+
         Args:
             vectors: by name, shape (d,), float32 or float64, model units.
             words: fresh uniform words for the noise.
@@ -192,7 +201,7 @@ class PrivateSumPlan:
             Residues modulo ``2**bits``, shape (sum of all d,), uint64.
 
         Raises:
-            UsageError: another name, shape or dtype, or a number that is not finite.
+            UsageError: another name, shape or dtype.
         """
         if vectors.keys() != self.vectors.keys():
             raise UsageError(f"The training gave {sorted(vectors)}; the plan says {sorted(self.vectors)}.")
@@ -205,7 +214,8 @@ class PrivateSumPlan:
                     f"float64 of shape ({dimension},)."
                 )
             parts.append(part.astype(np.float64))
-        integers = self.grid.encode(np.concatenate(parts), rotation=self._rotation(round_))
+        whole = self._usable(np.concatenate(parts))
+        integers = self.grid.encode(whole, rotation=self._rotation(round_))
         integers += dp.skellam(self.noise.share_variance, self.noise.dimension, words)
         return self.grid.fixed.to_residues(integers)
 
@@ -221,6 +231,14 @@ class PrivateSumPlan:
             survivors=total.survivors,
             noise_multiplier=self.noise.realised_multiplier(len(total.survivors)),
         )
+
+    def _usable(self, whole: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Zeros for what is no vector, and what is too long to be squared brought near the clip."""
+        largest = float(np.abs(whole).max(initial=0.0))
+        if not math.isfinite(largest):
+            _log.warning("The training gave numbers that are not finite; zeros are sent in their place.")
+            return np.zeros_like(whole)
+        return whole / largest * self.clip if largest > _LARGEST else whole
 
     def _rotation(self, round_: int) -> Rotation:
         """The round's; public, as it serves accuracy and hides nothing."""

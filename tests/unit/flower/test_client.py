@@ -187,7 +187,6 @@ def test_the_state_on_the_disk_is_sealed(tmp_path: Path) -> None:
         {"update": np.zeros(20)},
         {"update": np.zeros(21), "count": np.zeros(1)},
         {"update": np.zeros(20, dtype=np.int64), "count": np.zeros(1)},
-        {"update": np.full(20, np.nan), "count": np.zeros(1)},
     ],
 )
 def test_a_training_that_gives_something_else_than_the_plan_says_is_left_out(

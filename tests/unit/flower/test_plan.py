@@ -6,8 +6,10 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
+from fedpriv.crypto import Keystream
 from fedpriv.errors import UnsafeParameters, UsageError
 from fedpriv.flower import PrivateSumPlan
 
@@ -79,3 +81,27 @@ def test_sizes_that_would_not_protect_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         PrivateSumPlan(**{**SIZES, **change})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_vector_that_is_not_finite_is_sent_as_zeros_and_told_to_nobody_else(
+    value: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = PrivateSumPlan(**SIZES)
+    broken = {name: np.zeros(d) for name, d in plan.vectors.items()}
+    sent = plan.encode(broken, 1, Keystream(bytes(32)).words)
+    next(iter(broken.values()))[0] = value
+    assert np.array_equal(plan.encode(broken, 1, Keystream(bytes(32)).words), sent)
+    assert "not finite; zeros are sent" in caplog.text
+
+
+def test_a_vector_too_long_to_be_squared_is_clipped_like_any_other() -> None:
+    plan = PrivateSumPlan(**SIZES)
+    sent = [
+        plan.encode(
+            {name: np.full(d, size) for name, d in plan.vectors.items()}, 1, Keystream(bytes(32)).words
+        )
+        for size in (1e200, 1e90)
+    ]
+    gap = plan.grid.fixed.centre(sent[0]) - plan.grid.fixed.centre(sent[1])
+    assert np.abs(gap).max() <= 1  # the same direction and length, rounded
