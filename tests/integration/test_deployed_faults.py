@@ -37,7 +37,7 @@ def test_a_node_and_then_the_superlink_are_killed_and_the_node_comes_back(tmp_pa
         faults.kill_superlink(with_nodes=True)
         faults.submit()
         hit.append(faults.kill(VICTIM, "share"))
-        assert deployment.wait().status == "completed"
+        assert deployment.wait().status == "completed", deployment.log("run")
     assert deployment.running() == {}
 
     assert [(round_["round"], round_["survivors"]) for round_ in hit] == [(1, OTHERS), (3, OTHERS)]
@@ -57,7 +57,7 @@ def test_the_server_app_is_killed_and_in_the_next_round_a_node_that_trains(tmp_p
         faults.kill_server_app()
         faults.submit()
         hit = faults.kill(VICTIM, "upload")
-        assert deployment.wait().status == "completed"
+        assert deployment.wait().status == "completed", deployment.log("run")
     assert deployment.running() == {}
 
     assert (hit["round"], hit["survivors"], hit["dropped"]) == (2, OTHERS, [[VICTIM, "upload"]])
@@ -79,7 +79,7 @@ def test_a_node_is_paused_and_killed_after_its_upload_and_the_superlink_in_betwe
         faults.kill_superlink(with_nodes=False)
         faults.submit()
         hit.append(faults.kill(VICTIM, "consistency"))
-        assert deployment.wait().status == "completed"
+        assert deployment.wait().status == "completed", deployment.log("run")
     assert deployment.running() == {}
 
     # A vector that came is in the sum, whatever becomes of its sender.
@@ -182,7 +182,7 @@ def test_a_wrong_key_and_half_a_state_are_left_out_while_enough_others_go_on(tmp
         (state,) = (folder / "nodes" / "2" / "state").glob("*.state")
         state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
         faults.submit()
-        assert deployment.wait().status == "completed"
+        assert deployment.wait().status == "completed", deployment.log("run")
         assert "Client 2 left round 3 at advertise: The state" in deployment.log("run")
     assert deployment.running() == {}
 

@@ -21,7 +21,8 @@ from fedpriv.errors import UsageError
 
 NODES = ("1", "2", "3")
 VICTIM = "2"
-TIMEOUT = 60.0
+LOST_SECONDS = 150.0
+"""Longer than Flower takes to miss two heartbeats of a node."""
 
 PROJECT = """\
 [build-system]
@@ -73,7 +74,7 @@ SERVER = f"""\
 import json, os, time
 from pathlib import Path
 from flwr.serverapp import ServerApp
-from fedpriv.deployment.transport import Parts
+from fedpriv.deployment.transport import Lost, Parts
 from fedpriv.flower.transport import FlowerTransport
 
 app = ServerApp()
@@ -83,14 +84,16 @@ def main(grid, context):
     transport = FlowerTransport(grid)
     nodes = transport.nodes()
     vector = os.urandom(10_000_000)
-    exchanges = [("", (), 100), ("", (vector,), 100), ("{VICTIM}", (), {TIMEOUT})]
+    exchanges = [("", (), 100), ("", (vector,), 100), ("{VICTIM}", (), {LOST_SECONDS})]
     found = []
     for number, (wait, blobs, timeout) in enumerate(exchanges):
         start = time.monotonic()
         answers = dict(transport.exchange(
             {{node: Parts({{"number": number, "wait": wait}}, blobs) for node in nodes}}, timeout
         ))
+        lost = [answers.pop(node).reason for node in list(answers) if isinstance(answers[node], Lost)]
         found.append({{
+            "lost": lost,
             "names": sorted(answer.values["name"] for answer in answers.values()),
             "same": all(
                 answer.blobs == blobs and answer.values["number"] == number for answer in answers.values()
@@ -142,12 +145,13 @@ def test_three_exchanges_and_a_node_killed_in_the_last(
             assert deployment.status("run") is None, deployment.log("run")
             time.sleep(0.1)
         deployment.stop(f"node-{VICTIM}", signal.SIGKILL)
-        assert deployment.wait().status == "completed"
+        assert deployment.wait().status == "completed", deployment.log("run")
         assert "the server app says this" in deployment.log("run")
     assert deployment.running() == {}
     assert deployment.status(f"node-{VICTIM}") == -signal.SIGKILL
     found = json.loads((tmp_path / "server" / "found.json").read_text())
     assert [exchange["names"] for exchange in found] == [["1", "2", "3"], ["1", "2", "3"], ["1", "3"]]
+    assert [len(exchange["lost"]) for exchange in found] == [0, 0, 1]
     assert all(exchange["same"] for exchange in found)
     with capsys.disabled():
         print("exchanges:", ", ".join(f"{exchange['seconds']:.1f} s" for exchange in found))  # noqa: T201
@@ -181,7 +185,7 @@ def test_the_sentence_of_a_server_app_that_fails_is_the_run_s_end(tmp_path: Path
 
 @pytest.mark.slow
 def test_a_superlink_that_is_killed_fails_its_run_and_takes_the_next(tmp_path: Path) -> None:
-    write(tmp_path, SERVER.replace(f'"{VICTIM}", (), {TIMEOUT}', '"", (), 100'))
+    write(tmp_path, SERVER.replace(f'"{VICTIM}", (), {LOST_SECONDS}', '"", (), 100'))
     with LocalDeployment(tmp_path, durable=True) as deployment:
         deployment.submit()
         while "Received successfully" not in deployment.log("node-1"):
@@ -191,7 +195,7 @@ def test_a_superlink_that_is_killed_fails_its_run_and_takes_the_next(tmp_path: P
         deployment.restart("superlink")
         assert deployment.wait().status == "failed"
         deployment.submit()
-        assert deployment.wait().status == "completed"
+        assert deployment.wait().status == "completed", deployment.log("run")
         assert [deployment.status(f"node-{node}") for node in NODES] == [None, None, None]
     assert deployment.running() == {}
     found = json.loads((tmp_path / "server" / "found.json").read_text())
