@@ -74,7 +74,10 @@ def accesses(work: Workplace, plan: Plan) -> list[str]:
         "knows nothing",
     ]
     if work.config.data.test.source is None:
-        found.append(f"the held-out records, on which {measured_of(work)} without noise")
+        found.append(
+            f"the held-out records, on which {measured_of(work)} without noise; which they are is drawn over "
+            "all records at once, and the accounting takes it as given"
+        )
     if work.dataset.gathered:
         found.append("the sizes of the simulated clients, which the plan shows")
         if work.config.partition.method in {"groups", "dirichlet", "shards"}:

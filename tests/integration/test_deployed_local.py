@@ -19,7 +19,13 @@ from fedpriv.report import verify
 
 CLIENTS = 3
 ROUNDS = 3
-FEDPRIV = [sys.executable, "-m", "fedpriv.cli"]
+# A shell's background jobs ignore Ctrl-C, and so does what they start: here it works wherever the tests run.
+START = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("fedpriv.cli", run_name="__main__")
+"""
+FEDPRIV = [sys.executable, "-c", START]
 
 
 @pytest.mark.slow

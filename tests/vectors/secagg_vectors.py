@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "tests"))
 
-from reference.secagg_primitives import hash_, mask  # noqa: E402 - found by the line above when run as a program
+from reference.secagg import Vectors  # noqa: E402 - found by the line above when run as a program
+from reference.secagg_primitives import hash_, mask  # noqa: E402
 from vectors.secagg_bad_vectors import bad  # noqa: E402
 from vectors.secagg_play import Case, Play  # noqa: E402
 
@@ -57,6 +58,13 @@ LEVELS = (
     "reached; in the round that was prepared meanwhile 3 is lost before it uploads, and the first is; in the "
     "next 3 joins, 1 and 6 are lost before they upload, and no level is reached."
 )
+PARTS = (
+    "Three clients, threshold two; 2 is lost before it uploads. One of the two vectors has two parts, and its "
+    "masks go on where the first part ends. Of messages over 4096 bytes the length and the SHA-256 are given, "
+    "of each sum the SHA-256 of its values, 8 bytes each, little-endian."
+)
+RULE = "value k of each vector of client i, from k = 0, is i (k + 1)^2 mod 2^b"
+LONG = 4096
 
 
 def plays() -> dict[str, Play]:
@@ -108,11 +116,52 @@ def masks() -> Case:
     return {"about": about, "version": 2, "key": key.hex(), "masks": made}
 
 
+class ByRule(Play):
+    """A run whose vectors are too long to be listed."""
+
+    def draw(self, number: int, i: int) -> Vectors:
+        """A client's vectors, the same in every round."""
+        return by_rule(self.inputs, i)
+
+
+def by_rule(setting: Case, i: int) -> Vectors:
+    """The vectors of client i as `RULE` has them."""
+    return {
+        vector["name"]: [i * (k + 1) ** 2 % 2 ** vector["b"] for k in range(vector["d"])]
+        for vector in setting["vectors"]
+    }
+
+
+def in_parts() -> Case:
+    """A run whose upload has several parts; what is long is published by its digest."""
+    vectors = [("metrics", 62, 2), ("update", 17, 2**18 + 3)]
+    case = ByRule("parts", PARTS, 3, vectors, t=2, m=2).round(7, {2: "upload"}).case()
+    (played,) = case["rounds"]
+    del played["vectors"]
+    for stage in played["stages"]:
+        replies = stage["replies"].items()
+        stage["replies"] = {i: [shown(bytes.fromhex(message)) for message in sent] for i, sent in replies}
+    played["sums"] = {name: shown_sum(total) for name, total in played["sums"].items()}
+    return {**case, "vectors": RULE}
+
+
+def shown(message: bytes) -> str | Case:
+    """A message as it is published: in hex, or its length and digest."""
+    if len(message) <= LONG:
+        return message.hex()
+    return {"bytes": len(message), "sha256": hashlib.sha256(message).hexdigest()}
+
+
+def shown_sum(total: list[int]) -> str:
+    """The SHA-256 of a sum, 8 bytes a value, little-endian."""
+    return hashlib.sha256(b"".join(value.to_bytes(8, "little") for value in total)).hexdigest()
+
+
 def cases() -> dict[str, Case]:
     """Every file by its name."""
     made = plays()
     good = {f"secagg_round_{name}": play.case() for name, play in made.items()}
-    return {**good, **bad(made), "secagg_masks": masks()}
+    return {**good, **bad(made), "secagg_masks": masks(), "secagg_parts": in_parts()}
 
 
 def main() -> None:

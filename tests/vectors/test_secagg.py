@@ -13,7 +13,7 @@ from reference import secagg as reference
 from reference.secagg_server import Server as ReferenceServer
 from reference.secagg_wire import Refused
 from vectors.secagg_play import rand_of
-from vectors.secagg_vectors import DIRECTORY, cases
+from vectors.secagg_vectors import DIRECTORY, by_rule, cases, shown, shown_sum
 
 from fedpriv.crypto import Keystream, SigningKey, add_masks
 from fedpriv.crypto.prg import word_dtype
@@ -144,19 +144,37 @@ def test_every_message_of_every_round_is_the_published_one(path: Any, side: Any)
     case = _read(path)
     parties = side(case)
     for played in case["rounds"]:
-        parties.begin_server(played)
-        for i in played["vectors"]:
-            parties.begin_client(int(i), played)
-        for stage in played["stages"]:
-            assert {str(i): request.hex() for i, request in parties.requests().items()} == stage["requests"]
-            for i, messages in stage["replies"].items():
-                answer = parties.answer(int(i), bytes.fromhex(stage["requests"][i]))
-                assert [message.hex() for message in answer] == messages
-                for message in answer:
-                    parties.server.receive(int(i), message)
-            parties.server.advance()
+        _play(parties, played, bytes.hex)
         assert parties.sums() == played["sums"]
         assert parties.level_secrets() == played.get("level_secrets", {})
+
+
+@SIDES
+def test_every_message_of_an_upload_in_parts_is_the_published_one(side: Any) -> None:
+    case = _read(DIRECTORY / "secagg_parts.json")
+    parties = side(case)
+    (played,) = case["rounds"]
+    given = {i: by_rule(case["setting"], int(i)) for i in case["setting"]["identities"]}
+    _play(parties, {**played, "vectors": given}, shown)
+    sums = parties.sums()
+    assert {name: shown_sum(total) for name, total in sums.items()} == played["sums"]
+    both = zip(given["1"]["update"], given["3"]["update"], strict=True)
+    assert sums["update"] == [sum(values) % 2**17 for values in both]
+
+
+def _play(parties: Any, played: Case, show: Callable[[bytes], str | Case]) -> None:
+    """One round, message by message, each compared in the form in which it is published."""
+    parties.begin_server(played)
+    for i in played["vectors"]:
+        parties.begin_client(int(i), played)
+    for stage in played["stages"]:
+        assert {str(i): request.hex() for i, request in parties.requests().items()} == stage["requests"]
+        for i, messages in stage["replies"].items():
+            answer = parties.answer(int(i), bytes.fromhex(stage["requests"][i]))
+            assert [show(message) for message in answer] == messages
+            for message in answer:
+                parties.server.receive(int(i), message)
+        parties.server.advance()
 
 
 @pytest.mark.parametrize("path", ROUNDS, ids=_name)
