@@ -45,7 +45,7 @@ def test_a_run_that_was_interrupted_goes_on_and_leaves_no_process(tmp_path: Path
         said.append(line)
         if line.startswith(f"round 1/{ROUNDS}"):
             started.send_signal(signal.SIGINT)
-    _, hint = started.communicate(timeout=60)
+    _, hint = started.communicate(timeout=120)
 
     assert started.returncode == 130, "".join(said) + hint
     assert any(line.startswith(f"round 1/{ROUNDS}") for line in said)

@@ -92,15 +92,18 @@ def mask(key: bytes, b: int, d: int) -> list[int]:
 
 
 def pack(values: list[int], b: int) -> bytes:
-    bits = sum(value << (k * b) for k, value in enumerate(values))
-    return bits.to_bytes((len(values) * b + 7) // 8, "little")
+    """The bits of eight values are b bytes: so many at a time, as one integer of all takes minutes."""
+    eights = (values[first : first + 8] for first in range(0, len(values), 8))
+    integers = (sum(value << (k * b) for k, value in enumerate(eight)) for eight in eights)
+    return b"".join(bits.to_bytes(b, "little") for bits in integers)[: (len(values) * b + 7) // 8]
 
 
 def unpack(data: bytes, b: int, d: int) -> list[int]:
     require(len(data) == (d * b + 7) // 8, "SA-8")
-    bits = int.from_bytes(data, "little")
-    require(bits < 2 ** (d * b), "SA-8")
-    return [(bits >> (k * b)) % 2**b for k in range(d)]
+    integers = (int.from_bytes(data[first : first + b], "little") for first in range(0, len(data), b))
+    values = [(bits >> (k * b)) % 2**b for bits in integers for k in range(8)]
+    require(not any(values[d:]), "SA-8")
+    return values[:d]
 
 
 def set_bytes(members: list[int], n: int) -> bytes:

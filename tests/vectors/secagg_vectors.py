@@ -59,9 +59,9 @@ LEVELS = (
     "next 3 joins, 1 and 6 are lost before they upload, and no level is reached."
 )
 PARTS = (
-    "Three clients, threshold two; 2 is lost before it uploads. One of the two vectors has two parts, and its "
-    "masks go on where the first part ends. Of messages over 4096 bytes the length and the SHA-256 are given, "
-    "of each sum the SHA-256 of its values, 8 bytes each, little-endian."
+    "Three clients, threshold two; 2 is lost before it uploads. One of the two vectors has two parts, and "
+    "its masks go on where the first part ends. Of messages over 4096 bytes the length and the SHA-256 are "
+    "given, of each sum the SHA-256 of its values, 8 bytes each, little-endian."
 )
 RULE = "value k of each vector of client i, from k = 0, is i (k + 1)^2 mod 2^b"
 LONG = 4096
