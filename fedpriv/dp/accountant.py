@@ -34,6 +34,7 @@ from fedpriv.dp.events import (
     PoissonSkellamSteps,
     SkellamWithQuantile,
 )
+from fedpriv.dp.gaussian_pld import gaussian_pld
 from fedpriv.dp.gaussian_rdp import ORDERS, sampled_gaussian_rdp
 from fedpriv.errors import UnsafeParameters, UsageError
 
@@ -260,16 +261,6 @@ def epsilon_rdp(counted: Counted, delta: float) -> float:
     for event, count in counted:
         total.add(event, count)
     return total.epsilon(delta)
-
-
-@lru_cache(maxsize=8)
-def gaussian_pld(multiplier: float, rate: float, interval: float) -> Any:
-    """Return the privacy-loss distribution of one round; building it costs more than composing it."""
-    from dp_accounting.pld import privacy_loss_distribution
-
-    return privacy_loss_distribution.from_gaussian_mechanism(
-        standard_deviation=multiplier, value_discretization_interval=interval, sampling_prob=rate
-    )
 
 
 def composed(counted: Counted, interval: float) -> tuple[Any, float]:

@@ -18,10 +18,10 @@ from fedpriv.dp.accountant import (
     coarsened,
     composed,
     epsilon_pld,
-    gaussian_pld,
     grouped,
     with_slack,
 )
+from fedpriv.dp.gaussian_pld import gaussian_pld
 from fedpriv.dp.mixture import group_pld, loss_span
 from fedpriv.errors import UnsafeParameters, UsageError
 
