@@ -50,7 +50,8 @@ def opening(results: Results) -> str:
         "records of their own: they may be training records of the splits that are reported; no ε is charged "
         "for that choice. News came first: of the other data sets ε = 8 and 1 and the second partition are "
         "run with one seed, and rates are chosen among those that were best on news for some method, for "
-        "full among the best and the one beside it.\n\n"
+        "full among the best and the one beside it. A sum of full needs all eight clients (its runs on news "
+        "at ε = 3: five), so that no noise is drawn to be taken off again; that in the sum is the same.\n\n"
         f"{len(results)} runs, {hours:.1f} processor hours: `python benchmarks/fedpeft`."
     )
 

@@ -169,8 +169,8 @@ def configuration(
         },
     }
     if method == "full":
-        # All eight are there: the noise of the sum is the same, and none is drawn to be taken off again, which
-        # for 23 million coordinates takes longer than the training.
+        # All eight are there: the noise of the sum is the same, and none is drawn to be taken off again,
+        # which for 23 million coordinates takes longer than the training.
         values["secagg"] = {"min_survivors": CLIENTS}
     for key, value in change.items():
         *tables, last = key.split(".")
