@@ -47,4 +47,9 @@ def test_the_figures_are_still_those_of_the_plan() -> None:
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     for compression in ({"bytes": 40_000}, {"rotate": True}):
-        assert benchmark.row("record", 8, compression) == figures()["record", 8, json.dumps(compression)]
+        found = benchmark.row("record", 8, compression)
+        written = figures()["record", 8, json.dumps(compression)]
+        assert found.pop("epsilon") == pytest.approx(
+            written.pop("epsilon"), abs=1e-9
+        )  # last places of an FFT
+        assert found == written
