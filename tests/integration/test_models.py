@@ -85,7 +85,7 @@ def test_smollm2_s_adapter_of_a_run_gives_the_same_perplexity_with_peft_alone(
         peft={"method": "lora", "rank": 8, "layers": [-2, -1]},
         privacy={"epsilon": 8.0, "delta": 1e-3, "expected_batch": 8.0, "noise_multiplier": 1.0},
         training={"micro_batch": 4, "evaluate_every": 1},
-        server__learning_rate=0.02,
+        server__learning_rate=0.2,  # a step that no draw of the noise can hide: 220 to 290 from 189
         run__rounds=1,
     )
     result = run(config, tmp_path / "run")
@@ -95,8 +95,8 @@ def test_smollm2_s_adapter_of_a_run_gives_the_same_perplexity_with_peft_alone(
     model = peft.PeftModel.from_pretrained(base, result.adapter).eval()
     task = CausalLanguageModel(model, AutoTokenizer.from_pretrained(folder, local_files_only=True), 24)
     found = task.evaluate(task.encode(load_data(config).test.texts)).perplexity
-    assert found == pytest.approx(result.perplexity, rel=1e-4)
-    assert found != pytest.approx(result.base_perplexity, rel=1e-4)
+    assert found == pytest.approx(result.perplexity, rel=1e-5)
+    assert found != pytest.approx(result.base_perplexity, rel=1e-3)
 
 
 def test_dinov2_sees_images_of_any_number_of_patches(models: ModuleType, cache: Path) -> None:
