@@ -13,6 +13,7 @@ from parties.small_run import RECORDS, small_config
 
 from fedpriv.audit import CAUTION
 from fedpriv.cli import main
+from fedpriv.entropy import Entropy
 from fedpriv.federation.auditing import audit as auditing
 from fedpriv.federation.auditing.listening import listen
 from fedpriv.federation.run import run
@@ -21,6 +22,12 @@ from fedpriv.report import verify, write
 pytestmark = pytest.mark.slow
 
 SMALL = ("--canaries", "150")
+
+
+@pytest.fixture(autouse=True)
+def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit is wrong about a sound build once in twenty times at most; these draws are of the others."""
+    monkeypatch.setattr(auditing, "Entropy", partial(Entropy, 7))
 
 
 @pytest.fixture(scope="module")

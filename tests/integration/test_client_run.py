@@ -47,7 +47,7 @@ def test_every_trust_model_runs_reports_and_verifies(tmp_path: Path, trust: str,
     assert "any one client's" in report["summary"]["headline"]
     clips = [line["clip"] for line in lines_of(result.run_dir)]
     assert clips[0] == 0.25
-    assert (len(set(clips)) == 3) == (aggregator == "masked")
+    assert (len(set(clips)) > 1) == (aggregator == "masked")  # once up and once down, it is back where it was
     page = (result.run_dir / "report.html").read_text()
     assert "trains on its own records" in page
     assert "independent coin flips" not in page

@@ -99,7 +99,7 @@ def test_a_vision_transformer_learns_squares_from_crosses_through_its_kept_state
     work = prepare(config)
     assert {len(prefix.visited) for prefix in work.task.prefixes.values()} == {24, 96}
     result = run(config, tmp_path / "run")
-    assert result.accuracy >= 0.9
+    assert result.accuracy >= 0.8  # 23 or 24 of 24; without learning 12
 
 
 def test_mistakes_end_with_one_sentence_and_leave_nothing_behind(

@@ -190,10 +190,10 @@ def test_some_schedules(params: tuple[SecAggParams, ...], schedules: int) -> Non
 def test_two_thousand_schedules(params: tuple[SecAggParams, ...], schedules: int) -> None:
     ends = run(params, schedules, steps=15)
     # Rounds end well and badly often enough for both to have been seen in many forms.  Too few remain in some
-    # 40 to 110 of them; schedules are drawn anew each time, and a third of the least is not missed by chance.
+    # 40 to 110 of them; schedules are drawn anew each time, and a sixth of the least is not missed by chance.
     aborted = sum(count for end, count in ends.items() if end.startswith("too few"))
     assert min(ends["sum of all"], ends["sum of some"]) >= schedules // 20, ends
-    assert aborted >= schedules // 50, ends
+    assert aborted >= schedules // 100, ends
     assert min(ends["refused by a client"], ends["refused by the server"]) >= schedules // 4, ends
 
 

@@ -143,5 +143,5 @@ def test_a_death_at_any_call_leaves_the_old_state_or_the_new_one(tmp_path: Path)
 @pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_what_was_answered(tmp_path: Path) -> None:
     written, between = program(AT_ANY_MOMENT, tmp_path, 400)  # type: ignore[misc]
-    assert written > 10
+    assert written > 1  # how many more is the speed of the disk
     assert between > 0  # some died with the new state and the old anchor
