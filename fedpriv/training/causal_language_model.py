@@ -38,11 +38,19 @@ class CausalLanguageModel:
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, max_length: int) -> None:
+        from fedpriv.training.frozen_head import FrozenHead
+
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.vocabulary = int(model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+        self._head = FrozenHead.of(model)
         self.prefixes: dict[Records, FrozenPrefix] = {}
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether losses are computed from a block of logits at a time (`frozen_head`)."""
+        return self._head is not None and self._head.serves(self.model)
 
     def encode(self, contents: Sequence[Content], labels: Sequence[int] | NDArray[np.int64] = ()) -> Encoded:
         """Texts cut to ``max_length`` tokens; they have no classes, and ``labels`` are not read.
@@ -74,9 +82,14 @@ class CausalLanguageModel:
 
     def losses(self, records: Records, indices: NDArray[np.int64]) -> torch.Tensor:
         """The loss of each record at ``indices``, shape (b,), float32, with its graph."""
-        from fedpriv.training.losses import over_own_tokens
+        from fedpriv.training.losses import IGNORED, over_own_tokens
 
-        return over_own_tokens(*self._logits_and_targets(records, indices))
+        if not self.in_blocks:
+            return over_own_tokens(*self._logits_and_targets(records, indices))
+        assert self._head is not None  # noqa: S101 - `in_blocks` says so
+        with self._head.left_out():
+            hidden, targets = self._logits_and_targets(records, indices)
+        return self._head.over_own_tokens(hidden, targets, IGNORED)
 
     def judge(self, records: Records, *, batch: int = 64) -> Judgement:
         """How the model does on each record, in evaluation mode; a guess is the likeliest next token."""

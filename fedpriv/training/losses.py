@@ -8,12 +8,14 @@ targets has loss 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch.nn import functional
 
 from fedpriv.errors import UsageError
+from fedpriv.training.frozen_head import FrozenHead
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,16 +62,27 @@ def token_classification(model: nn.Module, batch: Mapping[str, Any]) -> torch.Te
     return over_own_tokens(logits[:, -labels.shape[1] :], labels)
 
 
-def causal_lm(model: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
+def causal_lm(model: nn.Module, batch: Mapping[str, Any], *, head: FrozenHead | None = None) -> torch.Tensor:
     """Losses of texts whose next tokens are predicted: shape (b,), labels (b, t), the shift done here.
 
     A prompt before the text lengthens the logits; its last position then predicts the first token.
+
+    Args:
+        head: the model's; with it, and where it is frozen, the logits are never held as a whole.
     """
-    logits, labels = _forward(model, batch)
-    prompt = logits.shape[1] - labels.shape[1]
+    if head is None or not head.serves(model):
+        return over_own_tokens(*_next_tokens(*_forward(model, batch)))
+    with head.left_out():
+        hidden, labels = _forward(model, batch)
+    return head.over_own_tokens(*_next_tokens(hidden, labels), IGNORED)
+
+
+def _next_tokens(outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is given at each position, (b, t, ...), and the token after it."""
+    prompt = outputs.shape[1] - labels.shape[1]
     if prompt:
-        return over_own_tokens(logits[:, prompt - 1 : -1], labels)
-    return over_own_tokens(logits[:, :-1], labels[:, 1:])
+        return outputs[:, prompt - 1 : -1], labels
+    return outputs[:, :-1], labels[:, 1:]
 
 
 def seq2seq_lm(model: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
@@ -107,7 +120,7 @@ def losses_of(model: nn.Module) -> Losses:
             if kind.__name__.endswith(end):
                 encoder_decoder = bool(getattr(base.config, "is_encoder_decoder", False))
                 if (losses is seq2seq_lm) == encoder_decoder or losses is classification:
-                    return losses
+                    return partial(causal_lm, head=FrozenHead.of(model)) if losses is causal_lm else losses
     raise UsageError(
         f"no loss a record is known for a {type(base).__name__}",
         hint="give losses=, a function of (model, batch) that returns one loss a record, shape (records,)",

@@ -49,13 +49,14 @@ def measured(work: Workplace, config: Config) -> Estimate:
 
 
 def _logits(work: Workplace, config: Config) -> int | None:
-    """Bytes of the logits of a micro-batch of the longest texts, with their loss; None for other tasks.
+    """Bytes of the logits of a micro-batch of the longest texts, with their loss; None where they are not
+    held as a whole.
 
     There is one for each token and word of the vocabulary, which no PEFT method makes fewer.
     """
     from fedpriv.training import CausalLanguageModel
 
-    if not isinstance(work.task, CausalLanguageModel):
+    if not isinstance(work.task, CausalLanguageModel) or work.task.in_blocks:
         return None
     lengths = work.train.lengths
     longest = 0 if lengths is None else int(lengths.max(initial=0))

@@ -67,7 +67,8 @@ class Estimate:
     Attributes:
         seconds: all of it.
         memory_bytes: the process's largest so far.
-        logits_bytes: of that, for a language model, what the logits of one micro-batch and their loss keep.
+        logits_bytes: of that, for a language model whose logits are held as a whole, what those of one
+            micro-batch and their loss keep.
     """
 
     seconds: float
