@@ -1,6 +1,6 @@
 """What a private training step costs beside a plain one: time and memory, on three real models.
 
-    python benchmarks/peft_step.py [--models minilm,smollm2,dinov2] [--repeat N]
+    python benchmarks/peft_step.py [--models minilm,smollm2,dinov2] [--repeat N] [--only memory]
     python benchmarks/peft_step.py --table
 
 Models: MiniLM-L6 with a classification head (batch 32, sequence 128), SmolLM2-135M as a causal language
@@ -17,7 +17,7 @@ positions).  Records are random and all of the full length.  Setups, each with A
 Time: the setups of one model and adapter run in one process, in turns, each turn beginning with another one;
 given is the median over turns of a setup's time over plain's in that turn.  CPU time counts all threads.
 Memory: each setup in a process of its own; how far the resident set rises in two steps above what the
-process held before (``peft_step_side.memory``).
+process held before, and in one more step above what it holds by then (``peft_step_side.memory``).
 
 What a prefix can save: all blocks cost alike forward, and a block costs about the same again backward.  So
 with the upper k of L blocks trained a step with a prefix costs 2 k / (L + k) of a plain one of the same
@@ -103,8 +103,7 @@ def work(job: dict[str, Any]) -> Any:
 
 def measure(chosen: list[str], repeat: int | None, results: dict[str, Any]) -> None:
     """Replace the figures of the chosen models, and write them down as they come."""
-    for kind in ("time", "memory"):
-        results[kind] = [row for row in results.get(kind, []) if row["model"] not in chosen]
+    results["time"] = [row for row in results.get("time", []) if row["model"] not in chosen]
     for model in chosen:
         for job in time_jobs(model, repeat or REPEAT[model]):
             rows = work(job)
@@ -114,14 +113,20 @@ def measure(chosen: list[str], repeat: int | None, results: dict[str, Any]) -> N
                 cost = f"{statistics.median(row['cpu_s']):8.3f} s" if row["cpu_s"] else row["error"]
                 print(f"    {row['setup']:<26} {cost}", flush=True)
             write(results)
+    measure_memory(chosen, results)
+    if "minilm" in chosen:
+        results["learning"] = work({"kind": "learning", "threads": 2})
+        write(results)
+
+
+def measure_memory(chosen: list[str], results: dict[str, Any]) -> None:
+    """Replace the memory of the chosen models."""
+    results["memory"] = [row for row in results.get("memory", []) if row["model"] not in chosen]
     with ThreadPoolExecutor(2) as pool:  # two cores; how much memory a process takes is its own affair
         jobs = [job for model in chosen for job in memory_jobs(model)]
         for job, figures in zip(jobs, pool.map(work, jobs), strict=True):
             results["memory"].append({**job, **figures})
     write(results)
-    if "minilm" in chosen:
-        results["learning"] = work({"kind": "learning", "threads": 2})
-        write(results)
 
 
 def write(results: dict[str, Any]) -> None:
@@ -148,8 +153,8 @@ def page(results: dict[str, Any]) -> str:
             f"## {model}",
             "",
             "| adapter | setup | s, 1 thread | CPU / plain | wall / plain | 2 threads: CPU / plain |"
-            " wall / plain | memory, MiB | / plain |",
-            "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+            " wall / plain | memory, MiB | / plain | a later step / plain |",
+            "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
         for adapter, (setups, *_) in PLAN.items():
             lines += [
@@ -204,9 +209,10 @@ def cells(results: dict[str, Any], model: str, adapter: str, setup: str) -> list
         if (row["model"], row["adapter"]) == (model, adapter) and "rise_kib" in row
     }
     if setup not in found or "plain" not in found:
-        return [*made, "", ""]
-    rise = found[setup]["rise_kib"]
-    return [*made, f"{rise / 1024:.0f}", f"{rise / found['plain']['rise_kib']:.3f}"]
+        return [*made, "", "", ""]
+    here, plainly = found[setup], found["plain"]
+    over = [f"{here[key] / plainly[key]:.3f}" for key in ("rise_kib", "later_step_kib")]
+    return [*made, f"{here['rise_kib'] / 1024:.0f}", *over]
 
 
 def ratio(times: list[float], plain: list[float]) -> float:
@@ -217,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--table", action="store_true", help="print the tables of the last run and stop")
     parser.add_argument("--models", default=",".join(MODELS), help="which, with commas between")
+    parser.add_argument("--only", choices=["memory"], help="measure this alone")
     parser.add_argument("--repeat", type=int, help="turns; default: by model, 2 or 3")
     options = parser.parse_args()
     chosen = options.models.split(",")
@@ -224,7 +231,10 @@ def main() -> None:
         parser.error(f"models are {', '.join(MODELS)}")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"time": [], "memory": []}
     if not options.table:
-        measure(chosen, options.repeat, results)
+        if options.only == "memory":
+            measure_memory(chosen, results)
+        else:
+            measure(chosen, options.repeat, results)
         PAGE.write_text(page(results))
     print(page(results))
 

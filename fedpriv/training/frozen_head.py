@@ -108,7 +108,10 @@ class _TokenLosses(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
     ) -> torch.Tensor:
-        wanted = ctx.needs_input_grad[0]
+        wanted, count = ctx.needs_input_grad[0], len(hidden)
+        if 0 < (spare := -count % _ROWS) < _ROWS // 2:  # the last few cost more than a full block
+            hidden = torch.cat([hidden, hidden.new_zeros(spare, hidden.shape[1])])
+            targets = torch.cat([targets, targets.new_zeros(spare)])
         losses = hidden.new_empty(len(hidden), dtype=torch.float32)
         gradient = torch.empty_like(hidden) if wanted else None
         rows = max(_ROWS, _LOGITS // len(weight) // _ROWS * _ROWS)
@@ -123,8 +126,8 @@ class _TokenLosses(torch.autograd.Function):
                 softmax = logits.div_(total)
                 softmax.scatter_add_(1, targets[block, None], -torch.ones_like(named))
                 gradient[block] = product(softmax.to(weight.dtype), weight)
-        ctx.save_for_backward(gradient)
-        return losses
+        ctx.save_for_backward(None if gradient is None else gradient[:count])
+        return losses[:count]
 
     @staticmethod
     @once_differentiable

@@ -49,7 +49,7 @@ def with_lora(model, **options):
     return peft.get_peft_model(model, peft.LoraConfig(r=2, task_type="CAUSAL_LM", **options)).eval()
 
 
-def batch_of(lengths=(9, 4, 6, 1)):
+def batch_of(lengths=(9, 4, 5, 1)):
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(1, VOCABULARY, (len(lengths), max(lengths)), generator=generator)
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
@@ -63,10 +63,14 @@ def gradients(model, losses):
     return torch.cat([g.flatten() for g in torch.autograd.grad(weighed, trained)])
 
 
+def assert_the_same(found, wanted):
+    assert (found - wanted).norm() < 1e-5 * wanted.norm()
+
+
 @pytest.mark.parametrize("make", [llama, gpt2, phi])
 @pytest.mark.parametrize("logits", [2**23, 1])
 def test_losses_and_gradients_are_those_of_all_the_logits(monkeypatch, make, logits):
-    """In one block and in many; the last record has one token, and no target."""
+    """In one block and in many, the last one filled up; the last record has one token, and no target."""
     monkeypatch.setattr(frozen_head, "_LOGITS", logits)
     monkeypatch.setattr(frozen_head, "_ROWS", 4)
     model, batch = with_lora(make()), batch_of()
@@ -76,7 +80,7 @@ def test_losses_and_gradients_are_those_of_all_the_logits(monkeypatch, make, log
     plain, found = causal_lm(model, batch), causal_lm(model, batch, head=head)
     assert found[3] == 0.0
     torch.testing.assert_close(found, plain, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(gradients(model, found), gradients(model, plain), rtol=1e-5, atol=1e-7)
+    assert_the_same(gradients(model, found), gradients(model, plain))
 
 
 def test_a_library_s_loss_takes_it_and_a_prompt_in_front_has_no_targets():
@@ -88,7 +92,7 @@ def test_a_library_s_loss_takes_it_and_a_prompt_in_front_has_no_targets():
     assert losses.keywords["head"].serves(model)
     found, plain = losses(model, batch), causal_lm(model, batch)
     torch.testing.assert_close(found, plain, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(gradients(model, found), gradients(model, plain), rtol=1e-5, atol=1e-7)
+    assert_the_same(gradients(model, found), gradients(model, plain))
 
 
 def test_the_logits_are_never_there_as_a_whole(monkeypatch):
