@@ -19,6 +19,8 @@ given is the median over turns of a setup's time over plain's in that turn.  CPU
 Memory: each setup in a process of its own; how far the resident set rises in two steps above what the
 process held before, and in one more step above what it holds by then (``peft_step_side.memory``).
 
+Results are kept by processor, as what a library of products makes of one is the largest part of them.
+
 What a prefix can save: all blocks cost alike forward, and a block costs about the same again backward.  So
 with the upper k of L blocks trained a step with a prefix costs 2 k / (L + k) of a plain one of the same
 placement: 0.67 for the top half, 0.40 for the top quarter, and 0.29 for one block of MiniLM's six.
@@ -132,19 +134,35 @@ def measure_memory(chosen: list[str], results: dict[str, Any]) -> None:
 def write(results: dict[str, Any]) -> None:
     packages = ("fedpriv", "torch", "transformers", "peft", "opacus", "numpy")
     results["versions"] = {name: metadata.version(name) for name in packages}
-    results["machine"] = {"cpu": cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()}
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    results["machine"] = {"cores": os.cpu_count(), "python": platform.python_version()}
+    RESULTS.write_text(json.dumps(known() | {processor(): results}, indent=2) + "\n")
 
 
-def cpu_name() -> str:
+def known() -> dict[str, Any]:
+    """What the file of results says, by processor."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def processor() -> str:
+    """Its name and the numbers that tell one generation from another, as Linux gives them."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
+    lines = [line.partition(":") for line in info.read_text().splitlines()] if info.exists() else []
+    said = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    keys = ("model name", "cpu family", "model")
+    return "{}, family {}, model {}".format(*(said.get(key, "?") for key in keys))
 
 
-def page(results: dict[str, Any]) -> str:
+def page(by_processor: dict[str, Any]) -> str:
     """The tables, as Markdown."""
     lines = ["# Cost of a private step beside a plain one", ""]
+    for name, results in by_processor.items():
+        lines += [f"# {name}", "", *tables(results)]
+    return "\n".join(lines)
+
+
+def tables(results: dict[str, Any]) -> list[str]:
+    """Those of one processor."""
+    lines: list[str] = []
     for model in MODELS:
         runs = [run for run in results["time"] if run["model"] == model]
         if not runs:
@@ -183,7 +201,7 @@ def page(results: dict[str, Any]) -> str:
         for row in run["setups"]
         if "error" in row
     }
-    return "\n".join([*lines, *(["## What failed", "", *sorted(failures), ""] if failures else [])])
+    return [*lines, *(["## What failed", "", *sorted(failures), ""] if failures else [])]
 
 
 def cells(results: dict[str, Any], model: str, adapter: str, setup: str) -> list[str]:
@@ -229,14 +247,14 @@ def main() -> None:
     chosen = options.models.split(",")
     if not set(chosen) <= set(MODELS):
         parser.error(f"models are {', '.join(MODELS)}")
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"time": [], "memory": []}
     if not options.table:
+        results = known().get(processor(), {"time": [], "memory": []})
         if options.only == "memory":
             measure_memory(chosen, results)
         else:
             measure(chosen, options.repeat, results)
-        PAGE.write_text(page(results))
-    print(page(results))
+        PAGE.write_text(page(known()))
+    print(page(known()))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """Linear maps in single precision, on processors that PyTorch's usual library serves badly.
 
-PyTorch hands such products to MKL, which uses AVX-512 on Intel's processors alone.  On others that have it,
-oneDNN, which PyTorch carries as well, takes half the time, but for the small products of attention, where
-it takes more.  The public way to oneDNN is to *allow* it bfloat16 inside of the products
+PyTorch hands such products to MKL, which uses AVX-512 on Intel's processors alone.  On others whose units are
+512 bits wide, oneDNN, which PyTorch carries as well, takes half the time, but for the small products of
+attention, where it takes more.  AMD's processors before family 26 (Zen 5) compute AVX-512 in two halves, so
+that there is nothing to gain, and the programs that oneDNN writes would be memory lost.
+
+The public way to oneDNN is to *allow* it bfloat16 inside of the products
 (``torch.backends.mkldnn.matmul.fp32_precision``).  It makes use of that where a processor has tiles (AMX),
 and computes in single precision where it has none.  So it is allowed only without tiles, only after a product
 has shown that no digit is lost, and only around linear maps.
@@ -10,6 +13,7 @@ has shown that no digit is lost, and only around linear maps.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +30,7 @@ __all__ = ["fast_linear", "product"]
 
 _BACKENDS: Final[Any] = torch.backends
 _PROCESSOR: Final = Path("/proc/cpuinfo")
+_WIDE: Final = 26  # AMD's first family with units for AVX-512 as wide as its registers
 # Rows and columns of the matrix from which on it pays.
 _LEAST: Final = 128
 # Rows that oneDNN is given at a time; the last few are left to MKL.  It writes a program for each new shape
@@ -148,15 +153,20 @@ def _onednn_is_faster() -> bool:
 
 
 def neglected(processor: str) -> bool:
-    """Whether MKL leaves AVX-512 unused and oneDNN has no tiles, by the text of ``/proc/cpuinfo``.
+    """Whether MKL leaves wide AVX-512 unused and oneDNN has no tiles, by the text of ``/proc/cpuinfo``.
 
-    >>> neglected("vendor_id : AuthenticAMD\\nflags : avx2 avx512f avx512_bf16\\n")
+    >>> neglected("vendor_id : AuthenticAMD\\ncpu family : 26\\nflags : avx2 avx512f avx512_bf16\\n")
     True
-    >>> neglected("vendor_id : GenuineIntel\\nflags : avx2 avx512f amx_bf16 amx_tile\\n")
+    >>> neglected("vendor_id : AuthenticAMD\\ncpu family : 25\\nflags : avx2 avx512f avx512_bf16\\n")
+    False
+    >>> neglected("vendor_id : GenuineIntel\\ncpu family : 6\\nflags : avx2 avx512f amx_bf16 amx_tile\\n")
     False
     """
     words = set(processor.split())
-    return "avx512f" in words and "GenuineIntel" not in words and not any(w.startswith("amx") for w in words)
+    if "avx512f" not in words or "GenuineIntel" in words or any(word.startswith("amx") for word in words):
+        return False
+    family = re.search(r"^cpu family\s*:\s*(\d+)", processor, re.MULTILINE)
+    return not ("AuthenticAMD" in words and family and int(family[1]) < _WIDE)
 
 
 def _exact() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from fedpriv.training import matmul
 from fedpriv.training.matmul import fast_linear, neglected, product
 from fedpriv.training.per_record import PerRecordGradients
 
@@ -21,9 +23,16 @@ CLOSE = 2e-6
 
 
 @pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    before = products.fp32_precision
+def of_family_26(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AMD processors with AVX-512 are taken for ones with wide units, so that oneDNN is tried on them."""
+    before, said = products.fp32_precision, Path("/proc/cpuinfo")
+    if said.exists():
+        wide = tmp_path / "cpuinfo"
+        wide.write_text(re.sub(r"(cpu family\s*:) \d+", r"\1 26", said.read_text()))
+        monkeypatch.setattr(matmul, "_PROCESSOR", wide)
+    matmul._onednn_is_faster.cache_clear()
     yield
+    matmul._onednn_is_faster.cache_clear()
     products.fp32_precision = before
 
 
@@ -174,9 +183,12 @@ def _like(module: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(
     ("processor", "expected"),
     [
-        ("vendor_id\t: AuthenticAMD\nflags\t\t: fma avx2 avx512f avx512_bf16", True),
-        ("vendor_id\t: AuthenticAMD\nflags\t\t: fma avx2", False),
-        ("vendor_id\t: GenuineIntel\nflags\t\t: fma avx2 avx512f", False),
+        ("vendor_id\t: AuthenticAMD\ncpu family\t: 26\nflags\t\t: fma avx2 avx512f avx512_bf16", True),
+        ("vendor_id\t: AuthenticAMD\ncpu family\t: 25\nflags\t\t: fma avx2 avx512f avx512_bf16", False),
+        ("vendor_id\t: AuthenticAMD\ncpu family\t: 26\nflags\t\t: fma avx2", False),
+        ("vendor_id\t: AuthenticAMD\nflags\t\t: fma avx2 avx512f", True),
+        ("vendor_id\t: CentaurHauls\ncpu family\t: 7\nflags\t\t: fma avx2 avx512f", True),
+        ("vendor_id\t: GenuineIntel\ncpu family\t: 6\nflags\t\t: fma avx2 avx512f", False),
         ("vendor_id\t: GenuineIntel\nflags\t\t: avx512f amx_bf16 amx_tile", False),
         ("vendor_id\t: AuthenticAMD\nflags\t\t: avx512f amx_bf16 amx_tile", False),  # would lose digits
         ("Features\t: asimd sve bf16", False),
