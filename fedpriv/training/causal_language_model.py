@@ -82,14 +82,9 @@ class CausalLanguageModel:
 
     def losses(self, records: Records, indices: NDArray[np.int64]) -> torch.Tensor:
         """The loss of each record at ``indices``, shape (b,), float32, with its graph."""
-        from fedpriv.training.losses import IGNORED, over_own_tokens
+        from fedpriv.training.losses import next_token_losses
 
-        if not self.in_blocks:
-            return over_own_tokens(*self._logits_and_targets(records, indices))
-        assert self._head is not None  # noqa: S101 - `in_blocks` says so
-        with self._head.left_out():
-            hidden, targets = self._logits_and_targets(records, indices)
-        return self._head.over_own_tokens(hidden, targets, IGNORED)
+        return next_token_losses(self.model, self._head, lambda: self._logits_and_targets(records, indices))
 
     def judge(self, records: Records, *, batch: int = 64) -> Judgement:
         """How the model does on each record, in evaluation mode; a guess is the likeliest next token."""

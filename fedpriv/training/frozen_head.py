@@ -19,6 +19,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from fedpriv.training.matmul import product
+from fedpriv.training.replaced import replaced
+from fedpriv.training.task import evaluating
 
 __all__ = ["FrozenHead"]
 
@@ -58,16 +60,11 @@ class FrozenHead:
             made = steps.to(hidden.dtype).reshape(*hidden.shape[:-1], linear.out_features)
             return made
 
-        modes = [(module, module.training) for module in model.modules()]
         try:
-            model.eval()
-            with torch.no_grad(), _replaced(linear, made_up):
+            with evaluating(model), torch.no_grad(), replaced({linear: made_up}):
                 found = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):  # it takes something else
             return None
-        finally:
-            for module, mode in modes:
-                module.training = mode
         same = found.shape == made.shape and bool((found == made.to(found.dtype)).all())
         return cls(linear) if same else None
 
@@ -75,17 +72,18 @@ class FrozenHead:
         """Whether ``model``, as it is now, ends in this head, frozen, and computes in one precision."""
         linear = self._linear
         watched = linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks
+        moved = "forward" in vars(linear)  # by a library that fetches weights when they are needed
         return (
             _last_map(model) is linear
             and not any(parameter.requires_grad for parameter in linear.parameters())
-            and not watched
+            and not (watched or moved)
             and not torch.is_autocast_enabled(linear.weight.device.type)
         )
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
         """Within this the model's ``logits`` are hidden states, (b, t, hidden)."""
-        with _replaced(self._linear, _as_it_is):
+        with replaced({self._linear: _as_it_is}):
             yield
 
     def over_own_tokens(self, hidden: torch.Tensor, labels: torch.Tensor, ignored: int) -> torch.Tensor:
@@ -138,22 +136,10 @@ class _TokenLosses(torch.autograd.Function):
 
 def _last_map(model: nn.Module) -> nn.Linear | None:
     """The map to the vocabulary as it stands in the model, where nothing is added to it."""
-    inside: Any = getattr(model, "get_base_model", None)
-    base: Any = model if inside is None else inside()
-    asked = getattr(base, "get_output_embeddings", None)
+    asked: Any = getattr(model, "get_output_embeddings", None)
     found = None if asked is None else asked()
     return found if type(found) is nn.Linear else None
 
 
 def _as_it_is(hidden: torch.Tensor) -> torch.Tensor:
     return hidden
-
-
-@contextmanager
-def _replaced(module: nn.Module, forward: Any) -> Iterator[None]:
-    """``module`` computes something else."""
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward

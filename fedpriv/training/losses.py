@@ -7,7 +7,7 @@ targets has loss 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +27,7 @@ __all__ = [
     "causal_lm",
     "classification",
     "losses_of",
+    "next_token_losses",
     "over_own_tokens",
     "seq2seq_lm",
     "token_classification",
@@ -70,11 +71,22 @@ def causal_lm(model: nn.Module, batch: Mapping[str, Any], *, head: FrozenHead | 
     Args:
         head: the model's; with it, and where it is frozen, the logits are never held as a whole.
     """
+    return next_token_losses(model, head, lambda: _next_tokens(*_forward(model, batch)))
+
+
+def next_token_losses(
+    model: nn.Module, head: FrozenHead | None, forward: Callable[[], tuple[torch.Tensor, torch.Tensor]]
+) -> torch.Tensor:
+    """Losses of texts, shape (b,), from a block of logits at a time where ``head`` allows it.
+
+    Args:
+        forward: gives what ``model`` makes of the texts, (b, t, ...), and the token after each, (b, t).
+    """
     if head is None or not head.serves(model):
-        return over_own_tokens(*_next_tokens(*_forward(model, batch)))
+        return over_own_tokens(*forward())
     with head.left_out():
-        hidden, labels = _forward(model, batch)
-    return head.over_own_tokens(*_next_tokens(hidden, labels), IGNORED)
+        hidden, targets = forward()
+    return head.over_own_tokens(hidden, targets, IGNORED)
 
 
 def _next_tokens(outputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fedpriv.errors import IntegrityError, UsageError
+from fedpriv.training.replaced import replaced
 from fedpriv.training.task import evaluating
 
 if TYPE_CHECKING:
@@ -124,18 +125,9 @@ class LowerBlocks:
             return handed_on
 
         last = self.blocks[-1].forward
-        originals = [(block, block.__dict__.get("forward")) for block in self.blocks]
-        try:
-            if compared is None:
-                for block in self.blocks:
-                    block.forward = unchanged
-            self.blocks[-1].forward = known
+        forwards = dict.fromkeys(self.blocks, unchanged) if compared is None else {}
+        with replaced({**forwards, self.blocks[-1]: known}):
             yield
-        finally:
-            for block, original in originals:
-                block.__dict__.pop("forward", None)
-                if original is not None:
-                    block.forward = original
 
     def verify(self) -> None:
         """Check that what was frozen below still is, and is what it was.
